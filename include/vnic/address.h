@@ -41,7 +41,7 @@ struct vnic_address {
 /** An address and the length of the network it is in. The host bits are kept. */
 struct vnic_prefix {
 	struct vnic_address address;
-	unsigned length_bits;   /**< 0..32 or 0..128 */
+	unsigned length_bits; /**< 0..32 or 0..128 */
 };
 
 /**
@@ -67,7 +67,8 @@ VNIC_API int vnic_prefix_parse(const char *text, struct vnic_prefix *prefix,
  * @return 0, or -EINVAL (cause MAC_INVALID): not six hexadecimal bytes with colons between them.
  *         A group address parses: whether it fits is for the caller to say.
  */
-VNIC_API int vnic_mac_parse(const char *text, uint8_t mac[VNIC_MAC_BYTES], struct vnic_error *error);
+VNIC_API int vnic_mac_parse(const char *text, uint8_t mac[VNIC_MAC_BYTES],
+			    struct vnic_error *error);
 
 /**
  * Write an address as text: IPv6 by RFC 5952.
@@ -115,7 +116,10 @@ VNIC_API int vnic_prefix_next_host(const struct vnic_prefix *prefix, struct vnic
 
 /** The solicited-node multicast group of an IPv6 address (RFC 4291 section 2.7.1). */
 VNIC_API struct vnic_address vnic_address_solicited_node(const struct vnic_address *address);
-/** The Ethernet address a multicast IP address is sent to (RFC 1112 section 6.4, RFC 2464 section 7). */
+/**
+ * The Ethernet address a multicast IP address is sent to (RFC 1112 section 6.4, RFC 2464 section
+ * 7).
+ */
 VNIC_API void vnic_address_multicast_mac(const struct vnic_address *address,
 					 uint8_t mac[VNIC_MAC_BYTES]);
 

@@ -5,7 +5,8 @@
  *
  * A partial sum is a 32-bit number that is not folded yet; partial sums are added up in any order
  * with vnic_checksum_add(). Sums over an odd number of bytes may only come last. Everything here is
- * pure and thread-safe; the fastest implementation for this CPU is chosen when the first sum is made.
+ * pure and thread-safe; the fastest implementation for this CPU is chosen when the first sum is
+ * made.
  */
 #ifndef VNIC_CHECKSUM_H
 #define VNIC_CHECKSUM_H
@@ -32,8 +33,8 @@ VNIC_API uint32_t vnic_checksum_add(uint32_t sum, const void *bytes, size_t leng
  * @param length_bytes  of the upper-layer header and its data
  */
 VNIC_API uint32_t vnic_checksum_add_pseudo(uint32_t sum, const struct vnic_address *source,
-					   const struct vnic_address *destination,
-					   uint8_t protocol, uint32_t length_bytes);
+					   const struct vnic_address *destination, uint8_t protocol,
+					   uint32_t length_bytes);
 
 /**
  * Fold a partial sum and complement it: the value of the checksum field, as a number in host order
@@ -41,7 +42,10 @@ VNIC_API uint32_t vnic_checksum_add_pseudo(uint32_t sum, const struct vnic_addre
  */
 VNIC_API uint16_t vnic_checksum_finish(uint32_t sum);
 
-/** Fold a partial sum without complementing it, as a number in host order: what a NEEDS_CSUM packet holds. */
+/**
+ * Fold a partial sum without complementing it, as a number in host order: what a NEEDS_CSUM packet
+ * holds.
+ */
 VNIC_API uint16_t vnic_checksum_fold(uint32_t sum);
 
 /** The checksum of one block: finish(add(0, ...)). */
@@ -55,7 +59,10 @@ VNIC_API uint16_t vnic_checksum_update16(uint16_t checksum, uint16_t before, uin
 /** The same for a 32-bit field that begins at an even offset. */
 VNIC_API uint16_t vnic_checksum_update32(uint16_t checksum, uint32_t before, uint32_t after);
 
-/** The name of the implementation in use on this CPU: "avx2" or "portable" ("avx512" where there is one). */
+/**
+ * The name of the implementation in use on this CPU: "avx2" or "portable" ("avx512" where there is
+ * one).
+ */
 VNIC_API const char *vnic_checksum_implementation(void);
 
 #ifdef __cplusplus

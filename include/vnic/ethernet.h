@@ -32,16 +32,18 @@ enum vnic_ethertype {
 #define VNIC_VLAN_TAGS 2
 
 struct vnic_vlan_tag {
-	uint16_t protocol;   /**< VNIC_ETHERTYPE_VLAN or VNIC_ETHERTYPE_QINQ */
-	uint16_t tci;        /**< priority, drop eligible, 12 bits of VLAN identifier */
+	uint16_t protocol; /**< VNIC_ETHERTYPE_VLAN or VNIC_ETHERTYPE_QINQ */
+	uint16_t tci;      /**< priority, drop eligible, 12 bits of VLAN identifier */
 };
 
 struct vnic_ethernet {
 	uint8_t destination[VNIC_MAC_BYTES];
 	uint8_t source[VNIC_MAC_BYTES];
-	uint16_t ethertype;                           /**< behind the tags; under 0x0600 it is a length */
-	unsigned vlan_count;                          /**< 0 to 2; a third tag stays in the payload */
-	struct vnic_vlan_tag vlan[VNIC_VLAN_TAGS];    /**< the outer one first */
+	/** Behind the tags; under 0x0600 it is a length */
+	uint16_t ethertype;
+	/** 0 to 2; a third tag stays in the payload */
+	unsigned vlan_count;
+	struct vnic_vlan_tag vlan[VNIC_VLAN_TAGS]; /**< the outer one first */
 };
 
 /** @return bytes of header, or -EBADMSG: the header or a tag is cut off */

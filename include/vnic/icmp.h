@@ -76,8 +76,9 @@ enum vnic_icmpv6_parameter {
 struct vnic_icmp {
 	uint8_t type;
 	uint8_t code;
-	uint16_t checksum;    /**< as found; the builders compute it */
-	uint32_t rest;        /**< bytes 4 to 7: identifier << 16 | sequence for an echo, MTU, pointer, 0 */
+	uint16_t checksum; /**< as found; the builders compute it */
+	/** Bytes 4 to 7: identifier << 16 | sequence for an echo, MTU, pointer, 0 */
+	uint32_t rest;
 };
 
 /**
@@ -85,7 +86,10 @@ struct vnic_icmp {
  * @return 8, or -EBADMSG: cut off, or a wrong checksum
  */
 VNIC_API int vnic_icmp_parse(const uint8_t *bytes, size_t length_bytes, struct vnic_icmp *icmp);
-/** Write the header, with the checksum over it and the payload_bytes that already follow it. @return 8 or -ENOSPC */
+/**
+ * Write the header, with the checksum over it and the payload_bytes that already follow it. @return
+ * 8 or -ENOSPC
+ */
 VNIC_API int vnic_icmp_build(uint8_t *bytes, size_t capacity_bytes, const struct vnic_icmp *icmp,
 			     size_t payload_bytes);
 
@@ -95,10 +99,13 @@ VNIC_API int vnic_icmpv6_parse(const uint8_t *bytes, size_t length_bytes,
 			       const struct vnic_address *destination, struct vnic_icmp *icmp);
 VNIC_API int vnic_icmpv6_build(uint8_t *bytes, size_t capacity_bytes,
 			       const struct vnic_address *source,
-			       const struct vnic_address *destination,
-			       const struct vnic_icmp *icmp, size_t payload_bytes);
+			       const struct vnic_address *destination, const struct vnic_icmp *icmp,
+			       size_t payload_bytes);
 
-/** True for the types that report an error, which nothing may answer with an error (RFC 1122 section 3.2.2). */
+/**
+ * True for the types that report an error, which nothing may answer with an error (RFC 1122 section
+ * 3.2.2).
+ */
 VNIC_API bool vnic_icmp_is_error(uint8_t type);
 /** True for types under 128 (RFC 4443 section 2.1). */
 VNIC_API bool vnic_icmpv6_is_error(uint8_t type);

@@ -24,10 +24,10 @@ struct vnic_ipv6 {
 	uint8_t source[VNIC_IPV6_BYTES];
 	uint8_t destination[VNIC_IPV6_BYTES];
 	uint8_t traffic_class;
-	uint8_t next_header;       /**< the one right behind this header */
+	uint8_t next_header; /**< the one right behind this header */
 	uint8_t hop_limit;
-	uint32_t flow_label;       /**< 20 bits */
-	uint16_t payload_bytes;    /**< all that follows the 40 bytes */
+	uint32_t flow_label;    /**< 20 bits */
+	uint16_t payload_bytes; /**< all that follows the 40 bytes */
 };
 
 /**
@@ -40,22 +40,24 @@ VNIC_API int vnic_ipv6_parse_lenient(const uint8_t *bytes, size_t length_bytes,
 /** @return 40, or -ENOSPC: they do not fit into capacity_bytes */
 VNIC_API int vnic_ipv6_build(uint8_t *bytes, size_t capacity_bytes, const struct vnic_ipv6 *ipv6);
 
-/** True for the headers that vnic_ipv6_extension_parse() knows: 0, 43, 44, 60 (RFC 8200 section 4). */
+/**
+ * True for the headers that vnic_ipv6_extension_parse() knows: 0, 43, 44, 60 (RFC 8200 section 4).
+ */
 VNIC_API bool vnic_ipv6_is_extension(uint8_t next_header);
 
 struct vnic_ipv6_extension {
-	uint8_t type;                     /**< which one this is: the value that led here */
+	uint8_t type; /**< which one this is: the value that led here */
 	uint8_t next_header;
-	uint16_t length_bytes;            /**< of this header: a multiple of 8 */
+	uint16_t length_bytes; /**< of this header: a multiple of 8 */
 	/* Hop-by-hop and destination options: */
-	const uint8_t *options;           /**< into the caller's bytes; NULL for the other types */
+	const uint8_t *options; /**< into the caller's bytes; NULL for the other types */
 	uint16_t options_bytes;
 	/* Routing: */
 	uint8_t routing_type;
 	uint8_t segments_left;
 	/* Fragment: */
 	bool more_fragments;
-	uint16_t fragment_offset_bytes;   /**< a multiple of 8 */
+	uint16_t fragment_offset_bytes; /**< a multiple of 8 */
 	uint32_t identification;
 };
 
@@ -82,8 +84,10 @@ enum vnic_ipv6_option {
 };
 
 /**
- * Step through the options of a hop-by-hop or destination options header. As vnic_ipv4_next_option().
- * @return 1: there is one (Pad1 and PadN are passed over); 0: no more; -EBADMSG: it reaches over the end
+ * Step through the options of a hop-by-hop or destination options header. As
+ * vnic_ipv4_next_option().
+ * @return 1: there is one (Pad1 and PadN are passed over); 0: no more; -EBADMSG: it reaches over
+ *         the end
  */
 VNIC_API int vnic_ipv6_next_option(const struct vnic_ipv6_extension *extension, size_t *offset,
 				   const uint8_t **option, size_t *option_bytes);

@@ -23,15 +23,18 @@ extern "C" {
 
 struct vnic_ndp {
 	uint8_t target[VNIC_IPV6_BYTES];
-	bool has_mac;                    /**< a link-layer address option is there */
-	uint8_t mac[VNIC_MAC_BYTES];     /**< the source's in a solicitation, the target's in an advertisement */
-	bool has_nonce;                  /**< a nonce option is there (RFC 3971 section 5.3.2, RFC 7527) */
+	bool has_mac; /**< a link-layer address option is there */
+	/** The source's in a solicitation, the target's in an advertisement */
+	uint8_t mac[VNIC_MAC_BYTES];
+	/** A nonce option is there (RFC 3971 section 5.3.2, RFC 7527) */
+	bool has_nonce;
 	uint8_t nonce[6];
 };
 
 /**
  * Parse what follows the ICMPv6 header.
- * @param type  VNIC_ICMPV6_NEIGHBOR_SOLICITATION or _ADVERTISEMENT: says which option carries the address
+ * @param type  VNIC_ICMPV6_NEIGHBOR_SOLICITATION or _ADVERTISEMENT: says which option carries the
+ *              address
  * @return bytes read, or -EBADMSG: cut off, an option of length 0, or one that reaches over the end
  *         (RFC 4861 section 7.1); unknown options are passed over
  */

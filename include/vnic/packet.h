@@ -36,15 +36,16 @@ extern "C" {
 
 /** What the first byte of a packet belongs to. */
 enum vnic_layer {
-	VNIC_LAYER_IP = 0,     /**< an IPv4 or IPv6 header: what a TUN carries */
-	VNIC_LAYER_ETHERNET    /**< an Ethernet header: what a TAP carries */
+	VNIC_LAYER_IP = 0,  /**< an IPv4 or IPv6 header: what a TUN carries */
+	VNIC_LAYER_ETHERNET /**< an Ethernet header: what a TAP carries */
 };
 
 /** Bits of vnic_packet.flags. */
 enum vnic_packet_flag {
-	VNIC_PACKET_NEEDS_CSUM = 1,   /**< csum_start and csum_offset say which checksum is to be completed */
-	VNIC_PACKET_DATA_VALID = 2,   /**< the sender vouches for the checksum */
-	VNIC_PACKET_TRUNCATED = 4     /**< the buffer was too small: the end of the packet is lost */
+	/** Csum_start and csum_offset say which checksum is to be completed */
+	VNIC_PACKET_NEEDS_CSUM = 1,
+	VNIC_PACKET_DATA_VALID = 2, /**< the sender vouches for the checksum */
+	VNIC_PACKET_TRUNCATED = 4   /**< the buffer was too small: the end of the packet is lost */
 };
 
 /** Values of vnic_packet.gso_type: those of virtio-net's header, with the ECN bit taken out. */
@@ -57,19 +58,20 @@ enum vnic_gso_type {
 
 /**
  * A packet in memory that belongs to whoever filled it; the library never frees it and keeps no
- * pointer to it after a call. The bytes from data - headroom_bytes to data + capacity_bytes may be written.
+ * pointer to it after a call. The bytes from data - headroom_bytes to data + capacity_bytes may be
+ * written.
  */
 struct vnic_packet {
-	uint8_t *data;            /**< the first byte of the outermost header */
-	uint32_t length_bytes;    /**< of the packet, from data on */
-	uint32_t capacity_bytes;  /**< of the memory, from data on */
-	uint32_t headroom_bytes;  /**< of the memory, before data */
-	uint8_t flags;            /**< enum vnic_packet_flag, or-ed */
-	uint8_t gso_type;         /**< enum vnic_gso_type; VNIC_GSO_NONE: a plain packet */
-	bool gso_ecn;             /**< TCP super-packet with CWR on its first segment only */
-	uint16_t gso_size_bytes;  /**< of the payload in each segment */
-	uint16_t csum_start;      /**< offset of the transport header from data, in bytes */
-	uint16_t csum_offset;     /**< offset of the checksum field from csum_start, in bytes */
+	uint8_t *data;           /**< the first byte of the outermost header */
+	uint32_t length_bytes;   /**< of the packet, from data on */
+	uint32_t capacity_bytes; /**< of the memory, from data on */
+	uint32_t headroom_bytes; /**< of the memory, before data */
+	uint8_t flags;           /**< enum vnic_packet_flag, or-ed */
+	uint8_t gso_type;        /**< enum vnic_gso_type; VNIC_GSO_NONE: a plain packet */
+	bool gso_ecn;            /**< TCP super-packet with CWR on its first segment only */
+	uint16_t gso_size_bytes; /**< of the payload in each segment */
+	uint16_t csum_start;     /**< offset of the transport header from data, in bytes */
+	uint16_t csum_offset;    /**< offset of the checksum field from csum_start, in bytes */
 };
 
 /** Packets with their memory: what a program that moves packets keeps one of for each thread. */
@@ -78,8 +80,9 @@ struct vnic_burst;
 /**
  * Allocate a burst.
  * @param count           packets in it, 1 to VNIC_BURST_PACKETS
- * @param capacity_bytes  of each, at most VNIC_PACKET_BYTES + 1; 0 means that. Memory that no packet
- *                        ever filled is never touched, so room for the longest costs next to nothing
+ * @param capacity_bytes  of each, at most VNIC_PACKET_BYTES + 1; 0 means that. Memory that no
+ *                        packet ever filled is never touched, so room for the longest costs next to
+ *                        nothing
  * @param headroom_bytes  before each, for headers to be put in front
  * @param burst           the new burst, to be freed with vnic_burst_free()
  * @return 0, -EINVAL (cause ARGUMENT) or -ENOMEM (cause MEMORY)
@@ -97,17 +100,19 @@ VNIC_API void vnic_burst_reset(struct vnic_burst *burst);
 /**
  * Complete the checksum of a packet that has VNIC_PACKET_NEEDS_CSUM set, as a NIC would, and clear
  * the flag. A computed UDP checksum of 0 becomes 0xFFFF (RFC 768).
- * @return 0 (also if there was nothing to do), or -EBADMSG: csum_start and csum_offset point outside of
- *         the packet, which is left as it was
+ * @return 0 (also if there was nothing to do), or -EBADMSG: csum_start and csum_offset point
+ *         outside of the packet, which is left as it was
  */
 VNIC_API int vnic_packet_finish_checksum(struct vnic_packet *packet);
 
-/** Room that a line of vnic_packet_print() always fits into, with its terminating zero, in bytes. */
+/**
+ * Room that a line of vnic_packet_print() always fits into, with its terminating zero, in bytes.
+ */
 #define VNIC_PACKET_LINE_BYTES 512
 
 /**
- * Describe a packet in one line of text, without a newline: addresses, protocol, what matters of its
- * headers, its length, and what is wrong with it. Any bytes at all may be given.
+ * Describe a packet in one line of text, without a newline: addresses, protocol, what matters of
+ * its headers, its length, and what is wrong with it. Any bytes at all may be given.
  *
  *     10.0.0.1 > 10.0.0.2 ICMP echo request id 7 seq 1, 84 bytes
  *     02:..:01 > ff:ff:ff:ff:ff:ff ARP who has 10.0.0.2? tell 10.0.0.1, 42 bytes
@@ -116,8 +121,8 @@ VNIC_API int vnic_packet_finish_checksum(struct vnic_packet *packet);
  * @param line   the caller's, size_bytes long, ends with a zero byte always if size_bytes > 0
  * @return the length of the line in bytes; a longer line is cut
  */
-VNIC_API size_t vnic_packet_print(const struct vnic_packet *packet, enum vnic_layer layer, char *line,
-				  size_t size_bytes);
+VNIC_API size_t vnic_packet_print(const struct vnic_packet *packet, enum vnic_layer layer,
+				  char *line, size_t size_bytes);
 
 #ifdef __cplusplus
 }

@@ -3,8 +3,8 @@
  * @file
  * "Process packets here": the loop around a device.
  *
- * vnic_run() receives bursts, gives them to a handler and sends what it answers, until it is stopped. A
- * device with several queues is served by one thread for each, which share nothing.
+ * vnic_run() receives bursts, gives them to a handler and sends what it answers, until it is
+ * stopped. A device with several queues is served by one thread for each, which share nothing.
  */
 #ifndef VNIC_RUN_H
 #define VNIC_RUN_H
@@ -28,45 +28,56 @@ struct vnic_worker;
 /** What a program does with packets. Every member but receive may be NULL. */
 struct vnic_handler {
 	/**
-	 * Packets came. They and their memory may be changed and sent back; they are the handler's until it returns.
-	 * @return 0: go on; positive: end the run, which returns 0; negative errno: end it with this error (HANDLER)
+	 * Packets came. They and their memory may be changed and sent back; they are the handler's
+	 * until it returns.
+	 * @return 0: go on; positive: end the run, which returns 0; negative errno: end it with
+	 *         this error (HANDLER)
 	 */
-	int (*receive)(struct vnic_worker *worker, struct vnic_packet *packets, unsigned count, void *user);
+	int (*receive)(struct vnic_worker *worker, struct vnic_packet *packets, unsigned count,
+		       void *user);
 	/**
-	 * Called when the worker starts, after each burst, and when the time has come that it returned last.
+	 * Called when the worker starts, after each burst, and when the time has come that it
+	 * returned last.
 	 * @param now_ns  as vnic_worker_now_ns()
 	 * @return when to call again at the latest, in ns; VNIC_NEVER: after the next burst
 	 */
 	uint64_t (*timer)(struct vnic_worker *worker, uint64_t now_ns, void *user);
 	/**
-	 * Something happened to the interface; called by worker 0 only. Where it is gone the run ends after this call.
+	 * Something happened to the interface; called by worker 0 only. Where it is gone the run
+	 * ends after this call.
 	 * @param name  as it is at that event
 	 */
-	void (*link)(struct vnic_worker *worker, enum vnic_link_event event, const char *name, void *user);
+	void (*link)(struct vnic_worker *worker, enum vnic_link_event event, const char *name,
+		     void *user);
 };
 
 /**
  * Serve a device until vnic_stop(), the handler or an error ends it.
  * @param handler  not changed, lives as long as the run
  * @param user     given to every call of the handler
- * @return 0: stopped; -ENODEV (DEVICE_GONE); what the handler returned (HANDLER); -EMFILE (LIMIT), -ENOMEM (MEMORY),
- *         -EAGAIN (LIMIT: no thread to be had). All threads have ended when it returns. One run at a time on a device.
+ * @return 0: stopped; -ENODEV (DEVICE_GONE); what the handler returned (HANDLER); -EMFILE (LIMIT),
+ *         -ENOMEM (MEMORY),
+ *         -EAGAIN (LIMIT: no thread to be had). All threads have ended when it returns. One run at
+ *         a time on a device.
  */
 VNIC_API int vnic_run(struct vnic_device *device, const struct vnic_handler *handler, void *user,
 		      struct vnic_error *error);
 
 /**
- * End the run of a device: from any thread, from its handler, and from a signal handler. Where none is running the next
- * one ends at once. The device must not be closed meanwhile.
+ * End the run of a device: from any thread, from its handler, and from a signal handler. Where none
+ * is running the next one ends at once. The device must not be closed meanwhile.
  */
 VNIC_API void vnic_stop(struct vnic_device *device);
 
 /**
- * Send packets on the worker's queue. They may be those that came in, or others. Not from other threads.
+ * Send packets on the worker's queue. They may be those that came in, or others. Not from other
+ * threads.
  * @return the number sent; the rest are counted as dropped in the queue's statistics, except that
- *         -ENODEV is returned where the interface is gone. A packet that finds the interface down is lost, as on a wire
+ *         -ENODEV is returned where the interface is gone. A packet that finds the interface down
+ *         is lost, as on a wire
  */
-VNIC_API int vnic_worker_send(struct vnic_worker *worker, const struct vnic_packet *packets, unsigned count);
+VNIC_API int vnic_worker_send(struct vnic_worker *worker, const struct vnic_packet *packets,
+			      unsigned count);
 /** Which queue the worker serves: 0 to vnic_device_queues() - 1. */
 VNIC_API unsigned vnic_worker_index(const struct vnic_worker *worker);
 VNIC_API struct vnic_device *vnic_worker_device(const struct vnic_worker *worker);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * A host in user space: it has addresses, and answers as an Internet host does (RFC 1122, RFC 8504).
+ * A host in user space: it has addresses, and answers as an Internet host does (RFC 1122, RFC
+ * 8504).
  *
- * The stack is pure: packets go in, packets come out, time is an argument and randomness a callback. It makes no
- * system call, has no global state and needs a bounded amount of memory, all of it allocated when it is made.
- * One stack is for one thread; many stacks may be used side by side.
+ * The stack is pure: packets go in, packets come out, time is an argument and randomness a
+ * callback. It makes no system call, has no global state and needs a bounded amount of memory, all
+ * of it allocated when it is made. One stack is for one thread; many stacks may be used side by
+ * side.
  *
- * It answers ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861), echo requests of every size (RFC 792,
- * RFC 4443), UDP to a port where nobody listens with port unreachable, TCP with RST (RFC 9293 section 3.5.2), other protocols with
- * protocol unreachable or parameter problem, and never what must not be answered (RFC 1122 section 3.2.2, RFC 4443
- * section 2.4). Everything that it does not answer is counted by its reason.
+ * It answers ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861), echo requests of every
+ * size (RFC 792, RFC 4443), UDP to a port where nobody listens with port unreachable, TCP with RST
+ * (RFC 9293 section 3.5.2), other protocols with protocol unreachable or parameter problem, and
+ * never what must not be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4). Everything that
+ * it does not answer is counted by its reason.
  */
 #ifndef VNIC_STACK_H
 #define VNIC_STACK_H
@@ -30,25 +33,39 @@ struct vnic_stack;
 
 /** How to make a stack. Zero stands for the default; only send and random must be given. */
 struct vnic_stack_options {
-	enum vnic_layer layer;            /**< with VNIC_LAYER_ETHERNET it speaks ARP and neighbour discovery */
-	uint8_t mac[VNIC_MAC_BYTES];      /**< its own, unicast; VNIC_LAYER_ETHERNET only */
-	unsigned mtu_bytes;               /**< of IP packets on the link, 68 to 65535 (1280 at least for IPv6 addresses); default 1500 */
-	unsigned reassembly_datagrams;    /**< at once; default 64 */
-	unsigned reassembly_bytes;        /**< of memory for them, in all; default 1 MiB */
-	uint64_t reassembly_timeout_ns;   /**< default 60 s (RFC 8200 section 4.5, RFC 1122 section 3.3.2) */
-	unsigned errors_per_second;       /**< ICMP errors and RSTs sent on average (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 (f)); default 1000 */
-	unsigned errors_burst;            /**< and at once; default 50 */
-	uint8_t ttl;                      /**< of what it sends; default 64 */
+	/** With VNIC_LAYER_ETHERNET it speaks ARP and neighbour discovery */
+	enum vnic_layer layer;
+	uint8_t mac[VNIC_MAC_BYTES]; /**< its own, unicast; VNIC_LAYER_ETHERNET only */
+	/**
+	 * Of IP packets on the link, 68 to 65535 (1280 at least for IPv6 addresses); default 1500
+	 */
+	unsigned mtu_bytes;
+	unsigned reassembly_datagrams; /**< at once; default 64 */
+	unsigned reassembly_bytes;     /**< of memory for them, in all; default 1 MiB */
+	/** Default 60 s (RFC 8200 section 4.5, RFC 1122 section 3.3.2) */
+	uint64_t reassembly_timeout_ns;
+	/**
+	 * ICMP errors and RSTs sent on average (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4
+	 * (f)); default 1000
+	 */
+	unsigned errors_per_second;
+	unsigned errors_burst; /**< and at once; default 50 */
+	uint8_t ttl;           /**< of what it sends; default 64 */
 	/**
 	 * Packets to be sent. They and their memory are the stack's and good during the call only.
-	 * Must not call the stack. What it cannot send is lost, as on a wire: the function counts it.
+	 * Must not call the stack. What it cannot send is lost, as on a wire: the function counts
+	 * it.
 	 */
 	void (*send)(void *user, const struct vnic_packet *packets, unsigned count);
 	/** Fill bytes with randomness that nobody can guess. */
 	void (*random)(void *user, void *bytes, size_t length_bytes);
-	/** Another host uses one of the addresses (RFC 5227, RFC 4862 section 5.4): NULL if nobody wants to know. */
-	void (*conflict)(void *user, const struct vnic_address *address, const uint8_t mac[VNIC_MAC_BYTES]);
-	void *user;                       /**< given to each of them */
+	/**
+	 * Another host uses one of the addresses (RFC 5227, RFC 4862 section 5.4): NULL if nobody
+	 * wants to know.
+	 */
+	void (*conflict)(void *user, const struct vnic_address *address,
+			 const uint8_t mac[VNIC_MAC_BYTES]);
+	void *user; /**< given to each of them */
 };
 
 /**
@@ -67,12 +84,16 @@ VNIC_API void vnic_stack_free(struct vnic_stack *stack);
 /**
  * Give it an address. An address that it has already is no error.
  * @param address  with the length of the network it is in, which says what its broadcast address is
- * @return 0; -EINVAL (ADDRESS_INVALID) multicast, broadcast, unspecified or loopback; (ARGUMENT) IPv6 with an MTU under 1280;
+ * @return 0; -EINVAL (ADDRESS_INVALID) multicast, broadcast, unspecified or loopback; (ARGUMENT)
+ *         IPv6 with an MTU under 1280;
  *         -ENOSPC (LIMIT): VNIC_STACK_ADDRESSES
  */
 VNIC_API int vnic_stack_add_address(struct vnic_stack *stack, const struct vnic_prefix *address,
 				    struct vnic_error *error);
-/** Let it answer for all addresses of a network, except its broadcast address and network address. As above. */
+/**
+ * Let it answer for all addresses of a network, except its broadcast address and network address.
+ * As above.
+ */
 VNIC_API int vnic_stack_add_prefix(struct vnic_stack *stack, const struct vnic_prefix *prefix,
 				   struct vnic_error *error);
 /** Except an address from the prefixes: the kernel's own, say. @return 0, -ENOSPC (LIMIT) */
@@ -82,8 +103,9 @@ VNIC_API int vnic_stack_except(struct vnic_stack *stack, const struct vnic_addre
 VNIC_API bool vnic_stack_has(const struct vnic_stack *stack, const struct vnic_address *address);
 
 /**
- * Say that the link came up: on Ethernet the stack announces its addresses (RFC 5227 section 2.3, RFC 4861 section 7.2.6),
- * probes for IPv6 duplicates while it answers already (optimistic DAD, RFC 4429), and reports its groups (RFC 3810).
+ * Say that the link came up: on Ethernet the stack announces its addresses (RFC 5227 section 2.3,
+ * RFC 4861 section 7.2.6), probes for IPv6 duplicates while it answers already (optimistic DAD, RFC
+ * 4429), and reports its groups (RFC 3810).
  */
 VNIC_API void vnic_stack_link_up(struct vnic_stack *stack, uint64_t now_ns);
 /**
@@ -91,8 +113,8 @@ VNIC_API void vnic_stack_link_up(struct vnic_stack *stack, uint64_t now_ns);
  * @param packets  may be changed
  * @param now_ns   of any clock that never goes back
  */
-VNIC_API void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets, unsigned count,
-				 uint64_t now_ns);
+VNIC_API void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets,
+				 unsigned count, uint64_t now_ns);
 /**
  * Let time pass: give up on datagrams whose fragments do not come, go on announcing.
  * @return when to call again at the latest, in ns; UINT64_MAX: no need
@@ -101,36 +123,53 @@ VNIC_API uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns);
 
 /** What a stack counts. Values are not stable; names are. */
 enum vnic_stack_counter {
-	VNIC_STACK_RECEIVED = 0,              /**< packets taken in */
-	VNIC_STACK_SENT,                      /**< packets given to options.send */
+	VNIC_STACK_RECEIVED = 0, /**< packets taken in */
+	VNIC_STACK_SENT,         /**< packets given to options.send */
 	VNIC_STACK_ARP_REPLIES,
-	VNIC_STACK_NEIGHBOR_ADVERTISEMENTS,   /**< solicited and unsolicited */
-	VNIC_STACK_ECHO_REPLIES,              /**< IPv4 and IPv6; a reply in fragments counts once */
-	VNIC_STACK_UNREACHABLES,              /**< port and protocol unreachables sent */
+	VNIC_STACK_NEIGHBOR_ADVERTISEMENTS, /**< solicited and unsolicited */
+	/** IPv4 and IPv6; a reply in fragments counts once */
+	VNIC_STACK_ECHO_REPLIES,
+	VNIC_STACK_UNREACHABLES, /**< port and protocol unreachables sent */
 	VNIC_STACK_PARAMETER_PROBLEMS,
-	VNIC_STACK_TIME_EXCEEDED,             /**< reassembly time exceeded, sent */
-	VNIC_STACK_RESETS,                    /**< TCP RSTs sent */
-	VNIC_STACK_REASSEMBLED,               /**< datagrams completed from fragments */
-	VNIC_STACK_CONFLICTS,                 /**< times that another host used one of the addresses */
+	VNIC_STACK_TIME_EXCEEDED, /**< reassembly time exceeded, sent */
+	VNIC_STACK_RESETS,        /**< TCP RSTs sent */
+	VNIC_STACK_REASSEMBLED,   /**< datagrams completed from fragments */
+	/** Times that another host used one of the addresses */
+	VNIC_STACK_CONFLICTS,
 	/* From here on: packets that were dropped, by reason. */
-	VNIC_STACK_DROP_MALFORMED,            /**< a header that is cut off or contradicts itself */
-	VNIC_STACK_DROP_CHECKSUM,             /**< a checksum is wrong */
-	VNIC_STACK_DROP_TRUNCATED,            /**< marked VNIC_PACKET_TRUNCATED */
-	VNIC_STACK_DROP_NOT_OURS,             /**< to another Ethernet or IP address */
-	VNIC_STACK_DROP_SOURCE,               /**< from a multicast, broadcast, loopback or (where none may) unspecified address, or from ourselves */
-	VNIC_STACK_DROP_PROTOCOL,             /**< an EtherType or protocol that nobody here speaks, and no error was due */
-	VNIC_STACK_DROP_UNWANTED,             /**< well-formed, and no answer is due: ICMP errors and replies, router advertisements, RSTs ... */
-	VNIC_STACK_DROP_NOT_ANSWERABLE,       /**< an error would be due but must not be sent: to a group, about an error, about a later fragment */
-	VNIC_STACK_DROP_ERROR_RATE,           /**< an error was due but over the rate */
-	VNIC_STACK_DROP_REASSEMBLY_FULL,      /**< fragments given up since a bound was reached */
-	VNIC_STACK_DROP_REASSEMBLY_TIMEOUT,   /**< fragments whose others did not come in time */
-	VNIC_STACK_DROP_REASSEMBLY_OVERLAP,   /**< fragments that overlap (RFC 5722, RFC 8200 section 4.5) */
-	VNIC_STACK_COUNTERS                   /**< how many there are */
+	VNIC_STACK_DROP_MALFORMED, /**< a header that is cut off or contradicts itself */
+	VNIC_STACK_DROP_CHECKSUM,  /**< a checksum is wrong */
+	VNIC_STACK_DROP_TRUNCATED, /**< marked VNIC_PACKET_TRUNCATED */
+	VNIC_STACK_DROP_NOT_OURS,  /**< to another Ethernet or IP address */
+	/**
+	 * From a multicast, broadcast, loopback or (where none may) unspecified address, or from
+	 * ourselves
+	 */
+	VNIC_STACK_DROP_SOURCE,
+	/** An EtherType or protocol that nobody here speaks, and no error was due */
+	VNIC_STACK_DROP_PROTOCOL,
+	/**
+	 * Well-formed, and no answer is due: ICMP errors and replies, router advertisements, RSTs
+	 * ...
+	 */
+	VNIC_STACK_DROP_UNWANTED,
+	/**
+	 * An error would be due but must not be sent: to a group, about an error, about a later
+	 * fragment
+	 */
+	VNIC_STACK_DROP_NOT_ANSWERABLE,
+	VNIC_STACK_DROP_ERROR_RATE,         /**< an error was due but over the rate */
+	VNIC_STACK_DROP_REASSEMBLY_FULL,    /**< fragments given up since a bound was reached */
+	VNIC_STACK_DROP_REASSEMBLY_TIMEOUT, /**< fragments whose others did not come in time */
+	/** Fragments that overlap (RFC 5722, RFC 8200 section 4.5) */
+	VNIC_STACK_DROP_REASSEMBLY_OVERLAP,
+	VNIC_STACK_COUNTERS /**< how many there are */
 };
 /** Its name as it stands in reports: "echo_replies", "drop_checksum". NULL for none. */
 VNIC_API const char *vnic_stack_counter_name(enum vnic_stack_counter counter);
 /** May be called from any thread at any time. */
-VNIC_API uint64_t vnic_stack_counter(const struct vnic_stack *stack, enum vnic_stack_counter counter);
+VNIC_API uint64_t vnic_stack_counter(const struct vnic_stack *stack,
+				     enum vnic_stack_counter counter);
 
 #ifdef __cplusplus
 }

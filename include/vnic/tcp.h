@@ -35,10 +35,10 @@ struct vnic_tcp {
 	uint32_t sequence;
 	uint32_t acknowledgment;
 	uint8_t flags;
-	uint16_t window;            /**< as it stands in the header, not scaled */
-	uint16_t checksum;          /**< as found; build computes it */
+	uint16_t window;   /**< as it stands in the header, not scaled */
+	uint16_t checksum; /**< as found; build computes it */
 	uint16_t urgent;
-	uint8_t options_bytes;      /**< 0 to 40, a multiple of 4 */
+	uint8_t options_bytes; /**< 0 to 40, a multiple of 4 */
 	uint8_t options[40];
 };
 
@@ -55,7 +55,8 @@ enum vnic_tcp_option {
 
 /**
  * Parse; the checksum is for vnic_tcp_verify().
- * @return bytes of header with its options, or -EBADMSG: cut off, or a data offset under 20 or over length_bytes
+ * @return bytes of header with its options, or -EBADMSG: cut off, or a data offset under 20 or over
+ *         length_bytes
  */
 VNIC_API int vnic_tcp_parse(const uint8_t *bytes, size_t length_bytes, struct vnic_tcp *tcp);
 /** Verify the checksum over a whole segment of length_bytes. @return 0, or -EBADMSG */
@@ -63,10 +64,12 @@ VNIC_API int vnic_tcp_verify(const uint8_t *bytes, size_t length_bytes,
 			     const struct vnic_address *source,
 			     const struct vnic_address *destination);
 /**
- * Write the header, with the checksum over it, the addresses and the payload_bytes that already follow it.
+ * Write the header, with the checksum over it, the addresses and the payload_bytes that already
+ * follow it.
  * @return bytes written, -ENOSPC, or -EINVAL: options no multiple of 4, or too long
  */
-VNIC_API int vnic_tcp_build(uint8_t *bytes, size_t capacity_bytes, const struct vnic_address *source,
+VNIC_API int vnic_tcp_build(uint8_t *bytes, size_t capacity_bytes,
+			    const struct vnic_address *source,
 			    const struct vnic_address *destination, const struct vnic_tcp *tcp,
 			    size_t payload_bytes);
 

@@ -19,8 +19,8 @@ extern "C" {
 struct vnic_udp {
 	uint16_t source_port;
 	uint16_t destination_port;
-	uint16_t length_bytes;     /**< header and payload; build computes it */
-	uint16_t checksum;         /**< as found: 0 says that there is none; build computes it */
+	uint16_t length_bytes; /**< header and payload; build computes it */
+	uint16_t checksum;     /**< as found: 0 says that there is none; build computes it */
 };
 
 /**
@@ -36,10 +36,12 @@ VNIC_API int vnic_udp_verify(const uint8_t *bytes, const struct vnic_udp *udp,
 			     const struct vnic_address *source,
 			     const struct vnic_address *destination);
 /**
- * Write the header, with the checksum over it, the addresses and the payload_bytes that already follow it.
+ * Write the header, with the checksum over it, the addresses and the payload_bytes that already
+ * follow it.
  * @return 8, -ENOSPC, or -EMSGSIZE: over 65,535 bytes in all
  */
-VNIC_API int vnic_udp_build(uint8_t *bytes, size_t capacity_bytes, const struct vnic_address *source,
+VNIC_API int vnic_udp_build(uint8_t *bytes, size_t capacity_bytes,
+			    const struct vnic_address *source,
 			    const struct vnic_address *destination, const struct vnic_udp *udp,
 			    size_t payload_bytes);
 

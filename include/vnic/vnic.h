@@ -3,9 +3,9 @@
  * @file
  * libvnic: virtual network interfaces for programs.
  *
- * Device: vnic/device.h opens one and moves packets, vnic/link.h configures the kernel's side of it.
- * Handler: vnic/run.h calls a function of yours with each burst of packets.
- * Stack: vnic/stack.h is a host in user space, with addresses of its own.
+ * Device: vnic/device.h opens one and moves packets, vnic/link.h configures the kernel's side of
+ * it. Handler: vnic/run.h calls a function of yours with each burst of packets. Stack: vnic/stack.h
+ * is a host in user space, with addresses of its own.
  */
 #ifndef VNIC_VNIC_H
 #define VNIC_VNIC_H

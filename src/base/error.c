@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. An error is a value in the caller's memory: there is no error state in the library, so
- * threads cannot mix theirs up. Whoever finds the failure formats the sentence, since only there are
- * the names known; callers above pass the same pointer on and never rewrite it.
+ * Theory of operation. An error is a value in the caller's memory: there is no error state in the
+ * library, so threads cannot mix theirs up. Whoever finds the failure formats the sentence, since
+ * only there are the names known; callers above pass the same pointer on and never rewrite it.
  */
 #include "base/error.h"
 

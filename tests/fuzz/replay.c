@@ -276,7 +276,8 @@ int main(int argc, char **argv)
 	if (rc == 0 && corpus.count > 0)
 		printf("ok 1 - %zu corpus files\n", corpus.count);
 	else
-		printf("not ok 1 - corpus\n# %s: %s\n", argv[1], rc < 0 ? strerror(-rc) : "no files");
+		printf("not ok 1 - corpus\n# %s: %s\n", argv[1],
+		       rc < 0 ? strerror(-rc) : "no files");
 
 	rc = run_mutations(&corpus, mutations, seed);
 	printf("%s 2 - %lu mutations\n", rc == 0 ? "ok" : "not ok", mutations);

@@ -50,8 +50,9 @@ const char *vnic_cause_name(enum vnic_cause cause)
 	return cause_names[index];
 }
 
-static void fill(struct vnic_error *error, int code, enum vnic_cause cause, const char *format,
-		 va_list arguments)
+__attribute__((format(printf, 4, 0))) static void fill(struct vnic_error *error, int code,
+						       enum vnic_cause cause, const char *format,
+						       va_list arguments)
 {
 	error->code = code;
 	error->cause = cause;

@@ -38,10 +38,12 @@ VNIC_API int vnic_capture_open(const char *path, enum vnic_layer layer,
 /**
  * Write packets. Each call writes whole records or, where the disk is full, none of a record: what
  * could not be written is counted as lost, the file stays readable, and later packets are tried
- * again. Checksums that an offload left open are written as they are.
+ * again. A pipe that nobody reads for a second is treated like a full disk, and not waited for
+ * again until it takes something. Checksums that an offload left open are written as they are.
  * @param now_ns  since 1970, of CLOCK_REALTIME
  * @return 0, or the negative errno with which writing failed: -ENOSPC, -EPIPE where nobody reads
- *         (the caller ignores SIGPIPE), -EIO ...
+ *         (the caller ignores SIGPIPE), -EAGAIN where nobody reads just now, -EINTR where a signal
+ *         ended the wait for a reader, -EIO ...
  */
 VNIC_API int vnic_capture_write(struct vnic_capture *capture, const struct vnic_packet *packets,
 				unsigned count, uint64_t now_ns);

@@ -3,9 +3,10 @@
  * Theory of operation
  *
  * An address is 16 bytes in wire order with its family beside them, so most questions about it are
- * byte comparisons, and whatever has to count (the next host of a network) counts in the byte array
- * from its end, for both families by the same code. inet_pton() and inet_ntop() are glibc's: they
- * refuse zones and leading zeros and write IPv6 by RFC 5952, so there is nothing to improve here.
+ * byte comparisons, and whatever has to count (the next host of a network) counts in the byte
+ * array from its end, for both families by the same code. inet_pton() and inet_ntop() are glibc's:
+ * they refuse zones and leading zeros and write IPv6 by RFC 5952, so there is nothing to improve
+ * here.
  *
  * A prefix keeps its host bits, since "10.0.0.1/24" says two things to a user: the address of the
  * interface and the network behind it.
@@ -54,7 +55,7 @@ int vnic_address_parse(const char *text, struct vnic_address *address, struct vn
 	return 0;
 }
 
-/* One to three digits and nothing else: strtoul() would let signs, blanks and zeros in front pass. */
+/* One to three digits and nothing else: strtoul() would take signs, blanks and leading zeros. */
 static bool parse_length(const char *text, unsigned most, unsigned *length_bits)
 {
 	unsigned value = 0;
@@ -173,8 +174,7 @@ struct vnic_address vnic_address_from_bytes(enum vnic_family family, const uint8
 
 bool vnic_address_equal(const struct vnic_address *a, const struct vnic_address *b)
 {
-	return a->family == b->family &&
-	       memcmp(a->bytes, b->bytes, address_bytes(a->family)) == 0;
+	return a->family == b->family && memcmp(a->bytes, b->bytes, address_bytes(a->family)) == 0;
 }
 
 bool vnic_address_is_multicast(const struct vnic_address *address)

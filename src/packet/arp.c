@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * ARP can map anything to anything; the first 6 bytes say what to what. They are compared with the one
- * combination that exists on our wires, IPv4 (4 bytes) on Ethernet (6 bytes), and from there on
- * every field has its fixed place. Operations are not judged here: unknown ones are the receiver's to ignore.
+ * ARP can map anything to anything; the first 6 bytes say what to what. They are compared with the
+ * one combination that exists on our wires, IPv4 (4 bytes) on Ethernet (6 bytes), and from there
+ * on every field has its fixed place. Operations are not judged here: unknown ones are the
+ * receiver's to ignore.
  */
 #include <vnic/arp.h>
 

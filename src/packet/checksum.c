@@ -5,22 +5,25 @@
  * The checksum is the one's complement sum of big-endian 16-bit words. RFC 1071 section 2 lets us
  * be lazy twice: the sum may be made over words of any width as long as carries go back in at the
  * bottom, and over words in either byte order as long as the result is swapped once. So blocks are
- * summed in 64-bit words as the CPU loads them, then folded to 16 bits and brought into host order.
+ * summed in 64-bit words as the CPU loads them, then folded to 16 bits and brought into host
+ * order.
  *
- * A partial sum, as it goes between the public functions, is a 32-bit one's complement sum (a carry
- * out of bit 31 is added at bit 0) of 16-bit words as numbers in host order. Hence plain numbers, as
- * the protocol and length of a pseudo header, can be added to it as they are, and blocks of even
- * length in any order. A sum is 0 only if every byte was 0, with every implementation, so that
- * "0 or 0xFFFF", the two zeros of one's complement, is never a matter of which one ran.
+ * A partial sum, as it goes between the public functions, is a 32-bit one's complement sum (a
+ * carry out of bit 31 is added at bit 0) of 16-bit words as numbers in host order. Hence plain
+ * numbers, as the protocol and length of a pseudo header, can be added to it as they are, and
+ * blocks of even length in any order. A sum is 0 only if every byte was 0, with every
+ * implementation, so that "0 or 0xFFFF", the two zeros of one's complement, is never a matter of
+ * which one ran.
  *
- * The SIMD versions treat a vector as 64-bit lanes x = 2^32 h + l. Adding x itself may overflow, but
- * with the sum of all h (which cannot, below 2^32 vectors) beside it the sum of all l is known
- * modulo 2^64, which is enough as it cannot overflow either: sum(l) = sum(x) - 2^32 sum(h). That is a
- * shift and two additions per vector, as cheap as loading it. They begin at an aligned address where an even
- * number of bytes leads there: a load that straddles two cache lines costs two.
+ * The SIMD versions treat a vector as 64-bit lanes x = 2^32 h + l. Adding x itself may overflow,
+ * but with the sum of all h (which cannot, below 2^32 vectors) beside it the sum of all l is known
+ * modulo 2^64, which is enough as it cannot overflow either: sum(l) = sum(x) - 2^32 sum(h). That
+ * is a shift and two additions per vector, as cheap as loading it. They begin at an aligned
+ * address where an even number of bytes leads there: a load that straddles two cache lines costs
+ * two.
  *
- * Which version runs is asked of the CPU at each call. libgcc has the answer ready in memory: one load
- * and one test, and no variable of our own.
+ * Which version runs is asked of the CPU at each call. libgcc has the answer ready in memory: one
+ * load and one test, and no variable of our own.
  */
 #include "packet/checksum.h"
 
@@ -66,7 +69,7 @@ static inline uint64_t load_tail(const uint8_t *bytes, size_t length)
 	return load64(padded);
 }
 
-/* Four sums side by side, since one would have each addition wait for the carry of the one before. */
+/* Four sums side by side, so that no addition waits for the carry of the one before it. */
 static inline uint64_t sum_words(uint64_t sum, const uint8_t *bytes, size_t length)
 {
 	uint64_t sums[4] = {sum, 0, 0, 0};
@@ -132,7 +135,8 @@ __attribute__((target("avx2"))) static uint32_t avx2_add(uint32_t sum, const voi
 		all[i] = high[i] = _mm256_setzero_si256();
 	for (; length_bytes >= 128; bytes += 128, length_bytes -= 128) {
 		for (size_t i = 0; i < 4; i++) {
-			__m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(bytes + 32 * i));
+			__m256i x =
+				_mm256_loadu_si256((const __m256i *)(const void *)(bytes + 32 * i));
 
 			all[i % 2] = _mm256_add_epi64(all[i % 2], x);
 			high[i % 2] = _mm256_add_epi64(high[i % 2], _mm256_srli_epi64(x, 32));

@@ -2,10 +2,10 @@
 /*
  * Theory of operation
  *
- * The EtherType says what follows, and where it is a VLAN's, four bytes of tag follow that end in the next
- * EtherType. So the header is the 12 bytes of addresses, then tags while there are any and the
- * struct has room for them, then one EtherType more. A third tag is not an error: to us it is a payload
- * of unknown kind.
+ * The EtherType says what follows, and where it is a VLAN's, four bytes of tag follow that end in
+ * the next EtherType. So the header is the 12 bytes of addresses, then tags while there are any
+ * and the struct has room for them, then one EtherType more. A third tag is not an error: to us it
+ * is a payload of unknown kind.
  */
 #include <vnic/ethernet.h>
 
@@ -47,7 +47,8 @@ int vnic_ethernet_parse(const uint8_t *bytes, size_t length_bytes, struct vnic_e
 
 int vnic_ethernet_build(uint8_t *bytes, size_t capacity_bytes, const struct vnic_ethernet *ethernet)
 {
-	unsigned tags = ethernet->vlan_count < VNIC_VLAN_TAGS ? ethernet->vlan_count : VNIC_VLAN_TAGS;
+	unsigned tags =
+		ethernet->vlan_count < VNIC_VLAN_TAGS ? ethernet->vlan_count : VNIC_VLAN_TAGS;
 	size_t needed = VNIC_ETHERNET_HEADER_BYTES + (size_t)tags * VNIC_VLAN_TAG_BYTES;
 	uint8_t *at = bytes + 12;
 

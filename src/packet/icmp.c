@@ -5,7 +5,8 @@
  * All messages of both protocols begin with the same 8 bytes, of which the last four belong to the
  * type; they are handed on as one number. The protocols differ in what the checksum covers: ICMPv6
  * adds the pseudo header. A message whose checksum is right sums to 0 with its checksum in it; the
- * builders sum the header with a checksum of 0, and the payload that the caller has already put behind.
+ * builders sum the header with a checksum of 0, and the payload that the caller has already put
+ * behind.
  */
 #include <vnic/icmp.h>
 
@@ -26,7 +27,8 @@ static int parse(const uint8_t *bytes, size_t length_bytes, uint32_t pseudo, str
 	return VNIC_ICMP_HEADER_BYTES;
 }
 
-static int build(uint8_t *bytes, const struct vnic_icmp *icmp, size_t payload_bytes, uint32_t pseudo)
+static int build(uint8_t *bytes, const struct vnic_icmp *icmp, size_t payload_bytes,
+		 uint32_t pseudo)
 {
 	bytes[0] = icmp->type;
 	bytes[1] = icmp->code;

@@ -2,11 +2,11 @@
 /*
  * Theory of operation
  *
- * Two parsers share one reader of fields. The lenient one stops at what makes fields unreadable (too
- * few bytes, another version, a header length that cannot be); the strict one then asks the three
- * questions that RFC 1122 section 3.2.1 has a host ask: is the checksum right, does the total hold
- * the header, and is all of it there. The checksum is verified for super-packets too: only checksums
- * of the transport layer are ever left to be done.
+ * Two parsers share one reader of fields. The lenient one stops at what makes fields unreadable
+ * (too few bytes, another version, a header length that cannot be); the strict one then asks the
+ * three questions that RFC 1122 section 3.2.1 has a host ask: is the checksum right, does the
+ * total hold the header, and is all of it there. The checksum is verified for super-packets too:
+ * only checksums of the transport layer are ever left to be done.
  *
  * Options are copied, not pointed to: a header is at most 60 bytes, and a struct that owns its
  * bytes can be kept, changed and built again after the packet's memory is gone.

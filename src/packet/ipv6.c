@@ -3,10 +3,10 @@
  * Theory of operation
  *
  * The fixed header is read like IPv4's, without a checksum as it has none. Extension headers are a
- * linked list in the packet, each naming the type of the next; parsing takes one of them at a time,
- * so that the walk and its bound stay with the caller, who knows what each header means to him: a
- * host counts them, a printer names them. All but the fragment header carry their length at the
- * same place, which is why one function can read the four of them.
+ * linked list in the packet, each naming the type of the next; parsing takes one of them at a
+ * time, so that the walk and its bound stay with the caller, who knows what each header means to
+ * him: a host counts them, a printer names them. All but the fragment header carry their length at
+ * the same place, which is why one function can read the four of them.
  */
 #include <vnic/ipv6.h>
 
@@ -117,8 +117,8 @@ int vnic_ipv6_fragment_build(uint8_t *bytes, size_t capacity_bytes,
 		return -ENOSPC;
 	bytes[0] = fragment->next_header;
 	bytes[1] = 0;
-	vn_store16(bytes + 2,
-		   (uint16_t)(fragment->fragment_offset_bytes | (fragment->more_fragments ? 1 : 0)));
+	vn_store16(bytes + 2, (uint16_t)(fragment->fragment_offset_bytes |
+					 (fragment->more_fragments ? 1 : 0)));
 	vn_store32(bytes + 4, fragment->identification);
 	return VNIC_IPV6_FRAGMENT_BYTES;
 }

@@ -2,13 +2,13 @@
 /*
  * Theory of operation
  *
- * Solicitations and advertisements have the same shape: a target, then options, each with a type, a
- * length in units of 8 bytes, and a value. Which of the two link-layer address options counts
+ * Solicitations and advertisements have the same shape: a target, then options, each with a type,
+ * a length in units of 8 bytes, and a value. Which of the two link-layer address options counts
  * depends on the message, so the other one is passed over as unknown. Every option is walked even
- * when all of interest was found, since one broken option makes the whole message invalid (RFC 4861
- * section 7.1). Address and nonce options that are not exactly 8 bytes are not ours (no Ethernet
- * address, no nonce that this library made) and are passed over too. Of two options of one type the
- * first one counts.
+ * when all of interest was found, since one broken option makes the whole message invalid (RFC
+ * 4861 section 7.1). Address and nonce options that are not exactly 8 bytes are not ours (no
+ * Ethernet address, no nonce that this library made) and are passed over too. Of two options of
+ * one type the first one counts.
  */
 #include <vnic/ndp.h>
 

@@ -2,13 +2,13 @@
 /*
  * Theory of operation
  *
- * A burst is one mapping, cut into as many equal pieces as it has packets. Room for 64 of the longest
- * packets is 4 MiB, but the kernel gives memory only for pages that are written, and a program that
- * sees packets of 1,500 bytes writes one or two pages of each piece. Huge pages would undo that (the
- * first byte would cost 2 MiB), so they are refused for this mapping.
+ * A burst is one mapping, cut into as many equal pieces as it has packets. Room for 64 of the
+ * longest packets is 4 MiB, but the kernel gives memory only for pages that are written, and a
+ * program that sees packets of 1,500 bytes writes one or two pages of each piece. Huge pages would
+ * undo that (the first byte would cost 2 MiB), so they are refused for this mapping.
  *
- * Pieces are a multiple of a cache line apart but never of a page: were the headers of all packets at
- * the same offset in their pages, they would compete for the same few sets of the cache.
+ * Pieces are a multiple of a cache line apart but never of a page: were the headers of all packets
+ * at the same offset in their pages, they would compete for the same few sets of the cache.
  */
 #include <vnic/packet.h>
 
@@ -71,7 +71,8 @@ int vnic_burst_new(unsigned count, uint32_t capacity_bytes, uint32_t headroom_by
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY,
 				"no memory for %u packets of %u bytes", count, capacity_bytes);
 	}
-	madvise(made->memory, made->memory_bytes, MADV_NOHUGEPAGE); /* a kernel without them refuses */
+	/* Refused by a kernel that has none: as good. */
+	(void)madvise(made->memory, made->memory_bytes, MADV_NOHUGEPAGE);
 	vnic_burst_reset(made);
 	*burst = made;
 	return 0;

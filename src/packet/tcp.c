@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * As for UDP, parsing and verifying are two calls. TCP does not state its length: it is what IP has left, so
- * the whole segment is given to both. Options are copied into the struct; what they say is for
- * the walker at the end, which passes over NOPs because they only align what follows them.
+ * As for UDP, parsing and verifying are two calls. TCP does not state its length: it is what IP
+ * has left, so the whole segment is given to both. Options are copied into the struct; what they
+ * say is for the walker at the end, which passes over NOPs because they only align what follows
+ * them.
  */
 #include <vnic/tcp.h>
 

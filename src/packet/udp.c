@@ -2,10 +2,10 @@
 /*
  * Theory of operation
  *
- * Parsing and verifying are two calls, because a packet whose checksum is unfinished or vouched for
- * must be parsed and must not be verified. The checksum covers the length that UDP itself states,
- * which may leave bytes of the IP payload out. As a checksum of 0 means that there is none, one that is computed
- * as 0 is sent as 0xFFFF, the other zero of one's complement.
+ * Parsing and verifying are two calls, because a packet whose checksum is unfinished or vouched
+ * for must be parsed and must not be verified. The checksum covers the length that UDP itself
+ * states, which may leave bytes of the IP payload out. As a checksum of 0 means that there is
+ * none, one that is computed as 0 is sent as 0xFFFF, the other zero of one's complement.
  */
 #include <vnic/udp.h>
 

@@ -36,10 +36,11 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define HAVE_AVX2 1
+#define AVX2 __attribute__((target("avx2")))
 #endif
 
 /* Below this the vectors cannot make up for their set-up. */
-#define VECTOR_LEAST_BYTES 256
+#define VECTOR_LEAST_BYTES 512
 
 static inline uint64_t add64(uint64_t sum, uint64_t word)
 {
@@ -55,18 +56,27 @@ static inline uint64_t load64(const uint8_t *bytes)
 	return word;
 }
 
-/* The words in the CPU's byte order, up to 7 bytes of them; bytes after the last one count as 0. */
-static inline uint64_t load_tail(const uint8_t *bytes, size_t length)
+/* Up to 7 bytes; at which multiple of 16 bits a word is added makes no difference. */
+static inline uint64_t sum_tail(const uint8_t *bytes, size_t length)
 {
-	uint8_t padded[8] = {0};
+	uint64_t sum = 0;
+	uint32_t word;
+	uint16_t half;
 
-	if (length & 4)
-		memcpy(padded, bytes, 4);
-	if (length & 2)
-		memcpy(padded + (length & 4), bytes + (length & 4), 2);
+	if (length & 4) {
+		memcpy(&word, bytes, sizeof(word));
+		sum += word;
+		bytes += 4;
+	}
+	if (length & 2) {
+		memcpy(&half, bytes, sizeof(half));
+		sum += half;
+		bytes += 2;
+	}
+	/* The last byte is the first of a word whose second is 0. */
 	if (length & 1)
-		padded[length - 1] = bytes[length - 1];
-	return load64(padded);
+		sum += htobe16((uint16_t)(bytes[0] << 8));
+	return sum;
 }
 
 /* Four sums side by side, so that no addition waits for the carry of the one before it. */
@@ -83,7 +93,7 @@ static inline uint64_t sum_words(uint64_t sum, const uint8_t *bytes, size_t leng
 	for (; length >= 8; bytes += 8, length -= 8)
 		sums[0] = add64(sums[0], load64(bytes));
 	if (length)
-		sums[1] = add64(sums[1], load_tail(bytes, length));
+		sums[1] = add64(sums[1], sum_tail(bytes, length));
 	return add64(add64(sums[0], sums[1]), add64(sums[2], sums[3]));
 }
 
@@ -118,12 +128,26 @@ static bool portable_supported(void)
 }
 
 #ifdef HAVE_AVX2
-__attribute__((target("avx2"))) static uint32_t avx2_add(uint32_t sum, const void *start,
-							 size_t length_bytes)
+/* The sums of whole vectors in 64-bit lanes: of the lanes themselves, modulo 2^64, and of their upper
+ * halves. */
+struct avx2_sums {
+	__m256i all;
+	__m256i upper;
+};
+
+AVX2 static inline void avx2_take(struct avx2_sums *sums, const uint8_t *bytes)
 {
+	__m256i x = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+	sums->all = _mm256_add_epi64(sums->all, x);
+	sums->upper = _mm256_add_epi64(sums->upper, _mm256_srli_epi64(x, 32));
+}
+
+AVX2 static uint32_t avx2_add(uint32_t sum, const void *start, size_t length_bytes)
+{
+	struct avx2_sums a = {_mm256_setzero_si256(), _mm256_setzero_si256()}, b = a;
 	const uint8_t *bytes = start;
 	size_t head = -(uintptr_t)bytes & 31;
-	__m256i all[2], high[2], low, upper;
 	uint64_t lanes[8], total = 0;
 
 	if (head % 2 == 0 && length_bytes > head) {
@@ -131,21 +155,17 @@ __attribute__((target("avx2"))) static uint32_t avx2_add(uint32_t sum, const voi
 		bytes += head;
 		length_bytes -= head;
 	}
-	for (size_t i = 0; i < 2; i++)
-		all[i] = high[i] = _mm256_setzero_si256();
 	for (; length_bytes >= 128; bytes += 128, length_bytes -= 128) {
-		for (size_t i = 0; i < 4; i++) {
-			__m256i x =
-				_mm256_loadu_si256((const __m256i *)(const void *)(bytes + 32 * i));
-
-			all[i % 2] = _mm256_add_epi64(all[i % 2], x);
-			high[i % 2] = _mm256_add_epi64(high[i % 2], _mm256_srli_epi64(x, 32));
-		}
+		avx2_take(&a, bytes);
+		avx2_take(&b, bytes + 32);
+		avx2_take(&a, bytes + 64);
+		avx2_take(&b, bytes + 96);
 	}
-	upper = _mm256_add_epi64(high[0], high[1]);
-	low = _mm256_sub_epi64(_mm256_add_epi64(all[0], all[1]), _mm256_slli_epi64(upper, 32));
-	_mm256_storeu_si256((__m256i *)(void *)lanes, low);
-	_mm256_storeu_si256((__m256i *)(void *)(lanes + 4), upper);
+	a.all = _mm256_add_epi64(a.all, b.all);
+	a.upper = _mm256_add_epi64(a.upper, b.upper);
+	a.all = _mm256_sub_epi64(a.all, _mm256_slli_epi64(a.upper, 32));
+	_mm256_storeu_si256((__m256i *)(void *)lanes, a.all);
+	_mm256_storeu_si256((__m256i *)(void *)(lanes + 4), a.upper);
 	for (size_t i = 0; i < 8; i++)
 		total = add64(total, lanes[i]);
 	return add32(sum, be16toh(fold(sum_words(total, bytes, length_bytes))));

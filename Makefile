@@ -23,15 +23,15 @@ all:
 	@scripts/setup build
 	@$(call build,"$(BUILD)",$(MESON_FLAGS))
 
-# $(call build,directory,options): configure once; ninja then follows every change by itself.
-build = { test -f $(1)/build.ninja || meson setup $(1) $(2); } && ninja -C $(1)
+# $(call build,directory,options,targets): configure once; ninja then follows every change by itself.
+build = { test -f $(1)/build.ninja || meson setup $(1) $(2); } && ninja -C $(1) $(3)
 
 DEMO = $(BUILD)/vnic host 10.0.0.1/24 fd00::1/64 --private -- \
 	sh -c 'ping -c 3 10.0.0.2 && ping -c 2 fd00::2'
 
 run:
 	@scripts/setup run
-	@$(call build,"$(BUILD)",$(MESON_FLAGS))
+	@$(call build,"$(BUILD)",$(MESON_FLAGS),vnic)
 	$(DEMO)
 
 test:

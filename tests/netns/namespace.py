@@ -319,6 +319,17 @@ class Namespace:
         """Runs a command that prints JSON, such as ["ip", "-j", "addr"]."""
         return json.loads(self.run(command, **options).stdout or "[]")
 
+    def ping(self, address, *options, count=3):
+        """ping, of which every single reply must come, once and unchanged. Returns its output."""
+        done = self.run(["ping", "-n", "-c", count, "-W", max(1, FACTOR), *options, address],
+                        check=False)
+        wanted = f"{count} packets transmitted, {count} received, 0% packet loss"
+        wrong = [x for x in done.stdout.splitlines() if "wrong" in x or "DUP!" in x or "error" in x]
+        assert done.returncode == 0 and wanted in done.stdout and not wrong, (
+            f"ping {' '.join(map(str, options))} {address}: status {done.returncode}, wanted: {wanted}\n"
+            f"{done.stdout[-3000:]}\n{done.stderr[-1000:]}")
+        return done.stdout
+
     def links(self):
         """The names of the interfaces, lo excepted."""
         return {x["ifname"] for x in self.json(["ip", "-j", "link"])} - {"lo"}
@@ -424,6 +435,21 @@ class Host(Process):
         found = [event for event in self.events() if event.get("event") == "summary"]
         assert found, f"printed no summary: {self}"
         return found[-1]
+
+
+def count(event, name):
+    """The number of that name, wherever in the object it stands."""
+    if isinstance(event, dict):
+        if name in event and not isinstance(event[name], (dict, list)):
+            return event[name]
+        values = event.values()
+    else:
+        values = event if isinstance(event, list) else []
+    for value in values:
+        found = count(value, name)
+        if found is not None:
+            return found
+    return None
 
 
 class Tool:

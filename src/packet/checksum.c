@@ -128,8 +128,7 @@ static bool portable_supported(void)
 }
 
 #ifdef HAVE_AVX2
-/* The sums of whole vectors in 64-bit lanes: of the lanes themselves, modulo 2^64, and of their upper
- * halves. */
+/* Sums over vectors, in 64-bit lanes: of the lanes, modulo 2^64, and of their upper halves. */
 struct avx2_sums {
 	__m256i all;
 	__m256i upper;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. Everything is read first, into one struct nic for each interface, and then
+ * Theory of operation. Everything is read first, into one struct entry for each interface, and then
  * printed in one of three forms: a table of all, all about one, or JSON. Interfaces come and go
  * meanwhile, so one that has gone between the list and the question for its addresses is left out
  * of the table; only where it was asked for by name is that an error.
@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct nic {
+struct entry {
 	struct vnic_link_info info;
 	struct vnic_link_address *addresses;
 	size_t address_count;
@@ -124,27 +124,27 @@ static void read_command_line(pid_t process, char *text, size_t size)
 	clean(text);
 }
 
-static void nic_done(struct nic *nic)
+static void entry_done(struct entry *entry)
 {
-	free(nic->addresses);
-	free(nic->holders);
+	free(entry->addresses);
+	free(entry->holders);
 }
 
-/* nic->info is there already. */
-static int nic_complete(const char *netns, struct nic *nic, struct vnic_error *error)
+/* entry->info is there already. */
+static int entry_complete(const char *netns, struct entry *entry, struct vnic_error *error)
 {
 	size_t i;
-	int status = vnic_link_addresses(netns, nic->info.name, &nic->addresses,
-					 &nic->address_count, error);
+	int status = vnic_link_addresses(netns, entry->info.name, &entry->addresses,
+					 &entry->address_count, error);
 
 	if (status < 0)
 		return status;
-	status = vnic_link_holders(netns, nic->info.name, &nic->holders, &nic->holder_count, error);
+	status = vnic_link_holders(netns, entry->info.name, &entry->holders, &entry->holder_count, error);
 	if (status < 0)
 		return status;
-	for (i = 0; i < nic->holder_count; i++)
-		clean(nic->holders[i].command);
-	clean(nic->info.name);
+	for (i = 0; i < entry->holder_count; i++)
+		clean(entry->holders[i].command);
+	clean(entry->info.name);
 	return 0;
 }
 
@@ -191,14 +191,14 @@ static void json_statistics(cJSON *object, const struct vnic_link_statistics *s)
 	json_add_count(received, "dropped", s->tx_dropped);
 }
 
-static void json_addresses(cJSON *object, const struct nic *nic)
+static void json_addresses(cJSON *object, const struct entry *entry)
 {
 	cJSON *array = cJSON_AddArrayToObject(object, "addresses");
 	char text[VNIC_ADDRESS_TEXT_BYTES];
 	size_t i;
 
-	for (i = 0; i < nic->address_count; i++) {
-		const struct vnic_link_address *address = &nic->addresses[i];
+	for (i = 0; i < entry->address_count; i++) {
+		const struct vnic_link_address *address = &entry->addresses[i];
 		cJSON *item = cJSON_CreateObject();
 
 		cJSON_AddStringToObject(item, "address",
@@ -213,14 +213,14 @@ static void json_addresses(cJSON *object, const struct nic *nic)
 	}
 }
 
-static void json_processes(cJSON *object, const struct nic *nic)
+static void json_processes(cJSON *object, const struct entry *entry)
 {
 	cJSON *array = cJSON_AddArrayToObject(object, "processes");
 	char line[512];
 	size_t i;
 
-	for (i = 0; i < nic->holder_count; i++) {
-		const struct vnic_link_holder *holder = &nic->holders[i];
+	for (i = 0; i < entry->holder_count; i++) {
+		const struct vnic_link_holder *holder = &entry->holders[i];
 		cJSON *item = cJSON_CreateObject();
 
 		cJSON_AddNumberToObject(item, "process", holder->process);
@@ -232,9 +232,9 @@ static void json_processes(cJSON *object, const struct nic *nic)
 	}
 }
 
-static cJSON *json_nic(const struct nic *nic)
+static cJSON *json_entry(const struct entry *entry)
 {
-	const struct vnic_link_info *info = &nic->info;
+	const struct vnic_link_info *info = &entry->info;
 	cJSON *object = cJSON_CreateObject();
 	char text[VNIC_ADDRESS_TEXT_BYTES];
 
@@ -262,8 +262,8 @@ static cJSON *json_nic(const struct nic *nic)
 	cJSON_AddBoolToObject(object, "multi_queue", info->multi_queue);
 	cJSON_AddNumberToObject(object, "queues", info->queues);
 	cJSON_AddNumberToObject(object, "queues_detached", info->queues_detached);
-	json_addresses(object, nic);
-	json_processes(object, nic);
+	json_addresses(object, entry);
+	json_processes(object, entry);
 	json_statistics(object, &info->statistics);
 	return object;
 }
@@ -299,9 +299,9 @@ static void append_who(char **text, const char *before, unsigned id, const char 
 		append(text, "%s%u", before, id);
 }
 
-static void row_fill(struct row *row, const struct nic *nic)
+static void row_fill(struct row *row, const struct entry *entry)
 {
-	const struct vnic_link_info *info = &nic->info;
+	const struct vnic_link_info *info = &entry->info;
 	char **cells = row->cells;
 	char text[VNIC_ADDRESS_TEXT_BYTES];
 	size_t i;
@@ -310,9 +310,9 @@ static void row_fill(struct row *row, const struct nic *nic)
 	append(&cells[COLUMN_TYPE], "%s", type_name(info));
 	append(&cells[COLUMN_STATE], "%s", state_name(info));
 	append(&cells[COLUMN_MTU], "%u", info->mtu_bytes);
-	for (i = 0; i < nic->address_count; i++)
+	for (i = 0; i < entry->address_count; i++)
 		append(&cells[COLUMN_ADDRESSES], "%s%s", i ? "," : "",
-		       vnic_prefix_format(&nic->addresses[i].prefix, text));
+		       vnic_prefix_format(&entry->addresses[i].prefix, text));
 	if (info->has_owner)
 		append_who(&cells[COLUMN_OWNER], "", info->owner, user_name(info->owner));
 	if (info->has_group)
@@ -320,11 +320,11 @@ static void row_fill(struct row *row, const struct nic *nic)
 	if (!info->has_owner && !info->has_group)
 		append(&cells[COLUMN_OWNER], "(anyone)");
 	append(&cells[COLUMN_QUEUES], "%u", info->queues);
-	for (i = 0; i < nic->holder_count; i++)
+	for (i = 0; i < entry->holder_count; i++)
 		/* A process with a descriptor for each queue is still one process. */
-		if (i == 0 || nic->holders[i].process != nic->holders[i - 1].process)
+		if (i == 0 || entry->holders[i].process != entry->holders[i - 1].process)
 			append(&cells[COLUMN_PROCESS], "%s%s(%d)", i ? "," : "",
-			       nic->holders[i].command, (int)nic->holders[i].process);
+			       entry->holders[i].command, (int)entry->holders[i].process);
 	for (i = 0; i < COLUMNS; i++)
 		if (!cells[i])
 			append(&cells[i], "-");
@@ -352,7 +352,7 @@ static void print_rows(const struct row *rows, size_t count)
 	}
 }
 
-static int print_table(const struct nic *nics, size_t count)
+static int print_table(const struct entry *entries, size_t count)
 {
 	static const char *const titles[COLUMNS] = {
 		[COLUMN_NAME] = "NAME",		  [COLUMN_TYPE] = "TYPE",
@@ -368,7 +368,7 @@ static int print_table(const struct nic *nics, size_t count)
 	for (column = 0; column < COLUMNS; column++)
 		append(&rows[0].cells[column], "%s", titles[column]);
 	for (i = 0; i < count; i++)
-		row_fill(&rows[i + 1], &nics[i]);
+		row_fill(&rows[i + 1], &entries[i]);
 	print_rows(rows, count + 1);
 	for (i = 0; i <= count; i++)
 		for (column = 0; column < COLUMNS; column++)
@@ -417,38 +417,38 @@ static void print_traffic(const char *field, uint64_t packets, uint64_t bytes, u
 		    (unsigned long long)dropped);
 }
 
-static void print_addresses(const struct nic *nic)
+static void print_addresses(const struct entry *entry)
 {
 	char text[VNIC_ADDRESS_TEXT_BYTES], peer[VNIC_ADDRESS_TEXT_BYTES];
 	size_t i;
 
-	for (i = 0; i < nic->address_count; i++) {
-		const struct vnic_link_address *address = &nic->addresses[i];
+	for (i = 0; i < entry->address_count; i++) {
+		const struct vnic_link_address *address = &entry->addresses[i];
 		bool has_peer = address->peer.family != VNIC_NO_FAMILY;
 
 		print_field("address", "%s%s%s", vnic_prefix_format(&address->prefix, text),
 			    has_peer ? " peer " : "",
 			    has_peer ? vnic_address_format(&address->peer, peer) : "");
 	}
-	if (nic->address_count == 0)
+	if (entry->address_count == 0)
 		print_field("address", "none");
 }
 
-static void print_processes(const struct nic *nic)
+static void print_processes(const struct entry *entry)
 {
 	char line[256];
 	size_t i;
 
-	for (i = 0; i < nic->holder_count; i++) {
-		const struct vnic_link_holder *holder = &nic->holders[i];
+	for (i = 0; i < entry->holder_count; i++) {
+		const struct vnic_link_holder *holder = &entry->holders[i];
 
 		read_command_line(holder->process, line, sizeof(line));
 		print_field("process", "%s (%d), descriptor %d%s%s", holder->command,
 			    (int)holder->process, holder->descriptor, line[0] ? ": " : "", line);
 	}
-	if (nic->holder_count > 0)
+	if (entry->holder_count > 0)
 		return;
-	if (nic->info.carrier)
+	if (entry->info.carrier)
 		print_field("process", "there is one, and it is %s",
 			    geteuid() == 0 ? "out of sight (in another container?)"
 					   : "another user's: root sees which");
@@ -465,9 +465,9 @@ static void print_queues(const struct vnic_link_info *info)
 		print_field("queues", "%u (single-queue)", info->queues);
 }
 
-static void print_details(const struct nic *nic)
+static void print_details(const struct entry *entry)
 {
-	const struct vnic_link_info *info = &nic->info;
+	const struct vnic_link_info *info = &entry->info;
 	const struct vnic_link_statistics *s = &info->statistics;
 	char text[VNIC_ADDRESS_TEXT_BYTES];
 	const char *state = state_name(info);
@@ -488,7 +488,7 @@ static void print_details(const struct nic *nic)
 	else
 		print_field("MTU", "%u bytes", info->mtu_bytes);
 	print_field("transmit queue", "%u packets", info->queue_packets);
-	print_addresses(nic);
+	print_addresses(entry);
 	print_field("IPv6 configures itself", "%s", yes_no(info->ipv6_autoconfiguration));
 	print_field("persistent", "%s", yes_no(info->persistent));
 	if (!info->has_owner && !info->has_group)
@@ -499,7 +499,7 @@ static void print_details(const struct nic *nic)
 	print_queues(info);
 	print_field("packet information", "%s", yes_no(info->packet_information));
 	print_field("virtio-net header", "%s", yes_no(info->vnet_header));
-	print_processes(nic);
+	print_processes(entry);
 	print_traffic("the program sent", s->rx_packets, s->rx_bytes, s->rx_errors, s->rx_dropped);
 	print_traffic("the program received", s->tx_packets, s->tx_bytes, s->tx_errors,
 		      s->tx_dropped);
@@ -509,33 +509,33 @@ static void print_details(const struct nic *nic)
 
 static int show_one(const struct hint_context *context)
 {
-	struct nic nic = {0};
+	struct entry entry = {0};
 	struct vnic_error error;
 	int status = STATUS_DONE;
 
-	if (vnic_link_query(context->netns, context->name, &nic.info, &error) < 0)
+	if (vnic_link_query(context->netns, context->name, &entry.info, &error) < 0)
 		return error_report(&error, context);
-	if (!nic.info.is_virtual_nic)
+	if (!entry.info.is_virtual_nic)
 		return error_say(context, "'%s' is neither a TUN nor a TAP%s%s%s: 'ip link show' knows it",
-				 clean(nic.info.name), nic.info.kind[0] ? " but of kind '" : "",
-				 nic.info.kind, nic.info.kind[0] ? "'" : "");
-	if (nic_complete(context->netns, &nic, &error) < 0)
+				 clean(entry.info.name), entry.info.kind[0] ? " but of kind '" : "",
+				 entry.info.kind, entry.info.kind[0] ? "'" : "");
+	if (entry_complete(context->netns, &entry, &error) < 0)
 		status = error_report(&error, context);
 	else if (context->json)
-		json_print(stdout, json_nic(&nic));
+		json_print(stdout, json_entry(&entry));
 	else
-		print_details(&nic);
-	nic_done(&nic);
+		print_details(&entry);
+	entry_done(&entry);
 	return status;
 }
 
-static int print_all(const struct hint_context *context, const struct nic *nics, size_t count)
+static int print_all(const struct hint_context *context, const struct entry *entries, size_t count)
 {
 	cJSON *array;
 	size_t i;
 
 	if (!context->json && count > 0)
-		return print_table(nics, count);
+		return print_table(entries, count);
 	if (!context->json) {
 		printf("no TUN or TAP interface%s%s%s; 'vnic add NAME' or 'vnic host ADDR/LEN' makes "
 		       "one\n",
@@ -545,7 +545,7 @@ static int print_all(const struct hint_context *context, const struct nic *nics,
 	}
 	array = cJSON_CreateArray();
 	for (i = 0; i < count; i++)
-		cJSON_AddItemToArray(array, json_nic(&nics[i]));
+		cJSON_AddItemToArray(array, json_entry(&entries[i]));
 	json_print(stdout, array);
 	return STATUS_DONE;
 }
@@ -554,35 +554,35 @@ static int show_all(const struct hint_context *context)
 {
 	struct vnic_link_info *links = NULL;
 	struct vnic_error error;
-	struct nic *nics;
+	struct entry *entries;
 	size_t count = 0, used = 0, i;
 	int status = STATUS_DONE;
 
 	if (vnic_link_list(context->netns, &links, &count, &error) < 0)
 		return error_report(&error, context);
-	nics = calloc(count ? count : 1, sizeof(*nics));
-	if (!nics)
+	entries = calloc(count ? count : 1, sizeof(*entries));
+	if (!entries)
 		status = error_say(context, "out of memory");
 	for (i = 0; i < count && status == STATUS_DONE; i++) {
 		int result;
 
-		nics[used].info = links[i];
-		result = nic_complete(context->netns, &nics[used], &error);
+		entries[used].info = links[i];
+		result = entry_complete(context->netns, &entries[used], &error);
 		if (result == 0) {
 			used++;
 			continue;
 		}
-		nic_done(&nics[used]);
-		memset(&nics[used], 0, sizeof(nics[used]));
+		entry_done(&entries[used]);
+		memset(&entries[used], 0, sizeof(entries[used]));
 		if (result != -ENODEV)
 			status = error_report(&error, context);
 	}
 	free(links);
 	if (status == STATUS_DONE)
-		status = print_all(context, nics, used);
+		status = print_all(context, entries, used);
 	for (i = 0; i < used; i++)
-		nic_done(&nics[i]);
-	free(nics);
+		entry_done(&entries[i]);
+	free(entries);
 	return status;
 }
 

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VN_DEVICE_DEVICE_H
+#define VN_DEVICE_DEVICE_H
+
+#include "device/link.h"
+#include "device/netlink.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <vnic/device.h>
+
+/** struct tun_pi and the longest virtio-net header: what can stand before a packet. */
+#define VN_HEADER_BYTES (4 + 24)
+
+/** Written by the queue's thread, read by any. */
+struct vn_queue_counters {
+	_Atomic uint64_t received_packets;
+	_Atomic uint64_t received_bytes;
+	_Atomic uint64_t received_truncated_packets;
+	_Atomic uint64_t received_malformed_packets;
+	_Atomic uint64_t sent_packets;
+	_Atomic uint64_t sent_bytes;
+	_Atomic uint64_t send_refused_packets;
+	_Atomic uint64_t send_link_down;
+	_Atomic uint64_t send_full;
+};
+
+/** What a queue's thread works with. Each has cache lines of its own. */
+struct vn_queue {
+	_Alignas(64) int descriptor;
+	_Atomic bool detached;         /* by vnic_device_set_queue(), in any thread */
+	bool is_tap;
+	bool big_endian;
+	uint8_t information_bytes;     /* struct tun_pi: 0 or 4 */
+	uint8_t vnet_header_bytes;     /* 0, 10, 12 or 24 */
+	struct vn_queue_counters counters;
+};
+
+struct vnic_device {
+	enum vnic_device_type type;
+	unsigned queue_count;
+	unsigned offloads;             /* granted */
+	unsigned vnet_header_bytes;
+	int send_buffer_bytes;         /* 0: never set */
+	int index;                     /* the interface's, when it was last asked for */
+	struct vn_netlink netlink;     /* where the interface was when it was opened; may be none */
+	/*
+	 * One more in the same namespace, for a watch: when one is wanted the privilege to go there may be
+	 * gone. None where the namespace is the opener's own.
+	 */
+	struct vn_netlink reserve;
+	int stop;                      /* an eventfd for vnic_stop(), which may come before vnic_run() */
+	struct vn_queue *queues;
+};
+
+/** The descriptor of a queue that is attached, for ioctl(2); -1 where all are detached. */
+int vn_device_control(const struct vnic_device *device);
+
+/** The error of a call that found its interface deleted. */
+int vn_device_gone(struct vnic_error *error);
+
+/**
+ * What the kernel says of the interface, wherever it is now.
+ * @param elsewhere  set to a socket in its namespace, which the caller closes, where it has left the one where it was
+ *                   opened; else to none
+ * @param netlink    set to the socket to ask with: elsewhere or the device's
+ * @return 0, -ENODEV (DEVICE_GONE) or another negative errno
+ */
+int vn_device_link(struct vnic_device *device, struct vn_netlink *elsewhere,
+		   struct vn_netlink **netlink, struct vn_link *link, struct vnic_error *error);
+
+#endif

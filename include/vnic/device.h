@@ -194,7 +194,10 @@ VNIC_API int vnic_device_descriptor(const struct vnic_device *device, unsigned q
 /** Let the interface stay when the device is closed (TUNSETPERSIST). */
 VNIC_API int vnic_device_set_persistent(struct vnic_device *device, bool persistent,
 					struct vnic_error *error);
-/** Who may attach to it without CAP_NET_ADMIN (TUNSETOWNER); (uid_t)-1: nobody. */
+/**
+ * Who may attach to it without CAP_NET_ADMIN (TUNSETOWNER). (uid_t)-1: it has no owner, and with no
+ * group either everybody may; with both, it takes to be the owner and in the group.
+ */
 VNIC_API int vnic_device_set_owner(struct vnic_device *device, uid_t owner,
 				   struct vnic_error *error);
 /** The same for the members of a group (TUNSETGROUP). */

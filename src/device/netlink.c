@@ -5,7 +5,9 @@
  * rtnetlink is asked one question at a time: a request goes out, and what comes back is read until
  * the message that ends it, an acknowledgement or the end of a dump. Every request asks for an
  * acknowledgement, so that there always is one. Answers are told apart from leftovers of an
- * earlier, failed exchange by their sequence number; so a socket stays usable after any error.
+ * earlier, failed exchange by their sequence number; so a socket stays usable after any error. On a
+ * socket that is in a group too, other programs' changes come with those programs' sequence numbers:
+ * they are known by the port in them.
  *
  * libmnl builds and reads the messages. Its sockets are not used: they cannot be opened close-on-exec, and
  * they report through errno.
@@ -25,14 +27,29 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* The kernel chooses a port. */
+static int choose_port(int descriptor, uint32_t *port)
+{
+	struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+	socklen_t length = sizeof(address);
+
+	if (bind(descriptor, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    getsockname(descriptor, (struct sockaddr *)&address, &length) < 0)
+		return -errno;
+	*port = address.nl_pid;
+	return 0;
+}
+
 int vn_netlink_open(struct vn_netlink *netlink, struct vnic_error *error)
 {
 	int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	uint32_t port = 0;
 	int one = 1;
+	int code = descriptor < 0 ? -errno : choose_port(descriptor, &port);
 
-	if (descriptor < 0) {
-		int code = -errno;
-
+	if (code < 0) {
+		if (descriptor >= 0)
+			close(descriptor);
 		return vn_error_system(error, code, vn_system_cause(code),
 				       "cannot open a netlink socket");
 	}
@@ -40,6 +57,7 @@ int vn_netlink_open(struct vn_netlink *netlink, struct vnic_error *error)
 	(void)setsockopt(descriptor, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
 	(void)setsockopt(descriptor, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
 	netlink->descriptor = descriptor;
+	netlink->port = port;
 	netlink->sequence = 0;
 	return 0;
 }
@@ -143,6 +161,7 @@ static int receive_answer(struct vn_netlink *netlink, vn_netlink_part *part, voi
 			continue;
 		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
 			if (message->nlmsg_seq == netlink->sequence &&
+			    message->nlmsg_pid == netlink->port &&
 			    take(message, part, user, why, &result))
 				return result;
 		}

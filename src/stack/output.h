@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Packets on their way out: see output.c. */
+#ifndef VN_STACK_OUTPUT_H
+#define VN_STACK_OUTPUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <vnic/packet.h>
+
+struct vnic_stack;
+struct vn_link;
+
+/* An Ethernet header with two tags, and an IPv6 fragment header, with what aligns them. */
+#define VN_OUTPUT_HEADROOM_BYTES 64
+/* The longest packet that is built rather than made from a request: an ICMPv6 error. */
+#define VN_OUTPUT_BUILT_BYTES 1280
+#define VN_OUTPUT_BUFFER_BYTES (VN_OUTPUT_HEADROOM_BYTES + VN_OUTPUT_BUILT_BYTES)
+
+struct vn_output {
+	struct vnic_packet packets[VNIC_BURST_PACKETS];
+	unsigned count;
+	uint8_t *buffers;   /* one for each of packets, VN_OUTPUT_BUFFER_BYTES long */
+};
+
+/*
+ * Memory to build a packet of up to VN_OUTPUT_BUILT_BYTES in, with headroom before it. Good until
+ * something is sent.
+ */
+uint8_t *vn_output_buffer(struct vnic_stack *stack);
+/*
+ * Send what stands at payload in a frame to link, or without one where there is no Ethernet.
+ * VN_OUTPUT_HEADROOM_BYTES before it may be written, or what the frame it came in had there.
+ */
+void vn_output_frame(struct vnic_stack *stack, const struct vn_link *link, uint16_t ethertype,
+		     uint8_t *payload, size_t length_bytes);
+/*
+ * Send an IP packet whose header is complete, in fragments if it is larger than the MTU. An IPv6 header must
+ * be followed by its payload at once, and fragmenting it takes VNIC_IPV6_FRAGMENT_BYTES more of headroom.
+ */
+void vn_output_ip(struct vnic_stack *stack, const struct vn_link *link, uint8_t *ip,
+		  size_t length_bytes);
+/* Write the header of a packet of our own. @return its length in bytes */
+size_t vn_output_ip_header(struct vnic_stack *stack, uint8_t *ip,
+			   const struct vnic_address *source,
+			   const struct vnic_address *destination, uint8_t protocol,
+			   uint8_t traffic_class, uint8_t hop_limit, size_t payload_bytes);
+/* How long it is going to be. */
+size_t vn_output_ip_header_bytes(enum vnic_family family);
+/* Hand everything to the user: afterwards none of the memory is in use. */
+void vn_output_flush(struct vnic_stack *stack);
+
+#endif

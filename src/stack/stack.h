@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the stack share. How a packet goes through them is told in stack.c.
+ *
+ * Every function that takes a packet in returns its verdict: the counter that the packet ends in. Only
+ * stack.c counts verdicts, so that none is counted twice or never. VNIC_STACK_FRAGMENTS_WAITING is the
+ * verdict of a fragment that is kept.
+ */
+#ifndef VN_STACK_STACK_H
+#define VN_STACK_STACK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <vnic/packet.h>
+#include <vnic/stack.h>
+
+#include "stack/addresses.h"
+#include "stack/output.h"
+#include "stack/reassembly.h"
+
+typedef enum vnic_stack_counter vn_verdict;
+
+#define VN_SECOND_NS UINT64_C(1000000000)
+
+/* How to reach whoever sent a packet. */
+struct vn_link {
+	uint8_t mac[VNIC_MAC_BYTES];
+	uint8_t vlan_count;
+	struct vnic_vlan_tag vlan[VNIC_VLAN_TAGS];
+};
+
+/* A packet on its way in: each layer fills in what it found. */
+struct vn_input {
+	struct vnic_packet *packet;
+	struct vn_link link;
+	bool link_group;          /* the frame went to a group or to everybody */
+	uint8_t *ip;              /* the IP header, inside of packet */
+	uint32_t ip_bytes;        /* of the datagram, from its header on, without the link's padding */
+	struct vnic_address source;
+	struct vnic_address destination;
+	bool group;               /* destination is a multicast group of ours, or a broadcast address */
+	uint8_t hop_limit;
+	uint8_t protocol;         /* of the transport header */
+	uint32_t transport;       /* where it begins, in bytes from ip */
+	uint32_t protocol_at;     /* where the field stands that says so, in bytes from ip */
+	bool fragmented;          /* there is or was a fragment header */
+	bool reassembled;         /* from fragments, into the memory of stack->whole */
+	bool router_alert;        /* IPv6 */
+	const struct vnic_ipv4 *ipv4;   /* the parsed header of an IPv4 packet */
+};
+
+struct vnic_stack {
+	struct vnic_stack_options options;
+	uint64_t now_ns;
+	uint64_t wake_ns;                /* the earliest time for which something is planned */
+	_Atomic uint64_t counters[VNIC_STACK_COUNTERS];
+	struct vn_addresses addresses;
+	struct vn_output output;
+	struct vn_reassembly *reassembly;
+	/* One datagram of any length, with room for headers before it: see vn_stack_whole(). */
+	uint8_t *whole;
+	struct {
+		uint64_t interval_ns;    /* between two errors on average */
+		uint64_t slack_ns;       /* how far ahead of that a burst may be */
+		uint64_t next_ns;        /* when the next error would be due if they were sent evenly */
+	} rate;
+	struct {
+		uint8_t bytes[256];
+		unsigned used;
+	} random;
+	bool link_up;
+	struct {
+		uint64_t pace_ns;        /* not before, or there would be too many at once */
+		unsigned next_entry;     /* whose turn it is */
+		uint64_t report_ns;      /* when to send (or go on with) the report of groups; UINT64_MAX: never */
+		unsigned report_entry;   /* the entry to go on with */
+		unsigned reports_left;   /* whole reports to be sent once more */
+		uint8_t report_type;     /* of the records */
+	} announce;
+};
+
+/* stack.c */
+void vn_stack_count(struct vnic_stack *stack, enum vnic_stack_counter counter, int64_t amount);
+void vn_stack_random(struct vnic_stack *stack, void *bytes, size_t length_bytes);
+uint32_t vn_stack_random32(struct vnic_stack *stack);
+/* Have vnic_stack_advance() do its work at that time at the latest. */
+void vn_stack_wake(struct vnic_stack *stack, uint64_t when_ns);
+/* Tell the user of a conflict. */
+void vn_stack_conflict(struct vnic_stack *stack, const struct vn_address_entry *entry,
+		       const uint8_t *mac);
+/* Take in what begins with an IP header at input->ip, up to the end of the packet. */
+vn_verdict vn_ip_input(struct vnic_stack *stack, struct vn_input *input);
+
+/* One file each. */
+vn_verdict vn_ethernet_input(struct vnic_stack *stack, struct vn_input *input);
+vn_verdict vn_arp_input(struct vnic_stack *stack, const struct vn_input *input,
+			const uint8_t *bytes, size_t length_bytes);
+vn_verdict vn_ipv4_input(struct vnic_stack *stack, struct vn_input *input);
+vn_verdict vn_ipv6_input(struct vnic_stack *stack, struct vn_input *input);
+vn_verdict vn_icmp_input(struct vnic_stack *stack, struct vn_input *input);
+vn_verdict vn_icmpv6_input(struct vnic_stack *stack, struct vn_input *input);
+vn_verdict vn_ndp_input(struct vnic_stack *stack, const struct vn_input *input,
+			const struct vnic_icmp *icmp);
+vn_verdict vn_mld_input(struct vnic_stack *stack, const struct vn_input *input,
+			const struct vnic_icmp *icmp);
+vn_verdict vn_udp_input(struct vnic_stack *stack, struct vn_input *input);
+vn_verdict vn_tcp_input(struct vnic_stack *stack, struct vn_input *input);
+
+/*
+ * ipv4_options.c. Both return 0, or the offset of what is wrong from the header's first byte. check() also says
+ * whether a source route wants the packet to go on; reply() turns a request's options in place into those of
+ * the reply, which goes to where *destination says then.
+ */
+unsigned vn_ipv4_options_check(const struct vnic_ipv4 *ipv4, bool *source_route_left);
+unsigned vn_ipv4_options_reply(const struct vnic_stack *stack, const struct vn_input *input,
+			       uint8_t *ip, struct vnic_address *destination);
+
+/* error.c */
+vn_verdict vn_error_send(struct vnic_stack *stack, struct vn_input *input, uint8_t type,
+			 uint8_t code, uint32_t rest);
+/* Take one from what the rate allows; false if there is none left. */
+bool vn_error_allowed(struct vnic_stack *stack);
+/*
+ * See to the checksum of the transport header.
+ * @return 1: it needs no verification, 0: it is complete and may be verified, or -EBADMSG
+ */
+int vn_input_checksum(struct vn_input *input);
+
+/* announce.c, and what it calls of arp.c, ndp.c and mld.c */
+void vn_announce_begin(struct vnic_stack *stack);
+void vn_announce_address(struct vnic_stack *stack, struct vn_address_entry *entry);
+uint64_t vn_announce_advance(struct vnic_stack *stack);
+void vn_arp_announce(struct vnic_stack *stack, const struct vn_address_entry *entry);
+void vn_ndp_probe(struct vnic_stack *stack, struct vn_address_entry *entry);
+void vn_ndp_announce(struct vnic_stack *stack, const struct vn_address_entry *entry);
+void vn_mld_report(struct vnic_stack *stack);
+
+#endif

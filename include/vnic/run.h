@@ -28,23 +28,24 @@ struct vnic_worker;
 /** What a program does with packets. Every member but receive may be NULL. */
 struct vnic_handler {
 	/**
-	 * Packets came. They and their memory may be changed and sent back; they are the handler's
-	 * until it returns.
+	 * Packets came. They and their memory, with at least 128 bytes of headroom, may be changed
+	 * and sent back; they are the handler's until it returns.
 	 * @return 0: go on; positive: end the run, which returns 0; negative errno: end it with
 	 *         this error (HANDLER)
 	 */
 	int (*receive)(struct vnic_worker *worker, struct vnic_packet *packets, unsigned count,
 		       void *user);
 	/**
-	 * Called when the worker starts, after each burst, and when the time has come that it
-	 * returned last.
+	 * Called when the worker starts, after each burst, by worker 0 after link events, and when
+	 * the time has come that it returned last.
 	 * @param now_ns  as vnic_worker_now_ns()
 	 * @return when to call again at the latest, in ns; VNIC_NEVER: after the next burst
 	 */
 	uint64_t (*timer)(struct vnic_worker *worker, uint64_t now_ns, void *user);
 	/**
-	 * Something happened to the interface; called by worker 0 only. Where it is gone the run
-	 * ends after this call.
+	 * Something happened to the interface; called by worker 0 only. Where it is gone, or in
+	 * another namespace, the run ends after this call. Where the kernel does not let us watch
+	 * the interface nothing but its end is told.
 	 * @param name  as it is at that event
 	 */
 	void (*link)(struct vnic_worker *worker, enum vnic_link_event event, const char *name,

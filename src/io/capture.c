@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. libpcap knows the format; it writes into a stream (fopencookie(3)) that ends in a
- * buffer of ours, and the buffer is written to the file when a call ends, or when it is full. So a burst
- * costs one write(2), nothing stays behind in memory between calls, and we know where each record ends.
+ * Theory of operation. libpcap knows the format; it writes into a stream (fopencookie(3)) that ends
+ * in a buffer of ours, and the buffer is written to the file when a call ends, or when it is full.
+ * So a burst costs one write(2), nothing stays behind in memory between calls, and we know where
+ * each record ends.
  *
- * That knowledge is what the detour is for. A disk that fills up takes part of a write: then the file is cut back
- * (ftruncate) to the end of its last whole record, what did not fit is counted as lost, and the next call
- * tries again. The file can be read at any moment, before and after.
+ * That knowledge is what the detour is for. A disk that fills up takes part of a write: then the
+ * file is cut back (ftruncate) to the end of its last whole record, what did not fit is counted as
+ * lost, and the next call tries again. The file can be read at any moment, before and after.
  *
- * What cannot be cut back (a pipe, a terminal) may have got half a record. Its rest, the tail, stays at
- * the beginning of the buffer and goes out before anything else does.
+ * What cannot be cut back (a pipe, a terminal) may have got half a record. Its rest, the tail,
+ * stays at the beginning of the buffer and goes out before anything else does.
  *
- * A network must not stand still because somebody stopped reading: a pipe is given STALL_MS to take something, and
- * a pipe that did not is not waited for again until it has taken something. No write to
- * it blocks, whether its descriptor does or not (that is a property it shares with other programs, so it is not ours to
- * change): poll(2) says that there is room, and for up to PIPE_BUF bytes that means that write(2) returns at once.
- * A signal ends the wait, too, so a program can be stopped meanwhile.
+ * A network must not stand still because somebody stopped reading: a pipe is given STALL_MS to take
+ * something, and a pipe that did not is not waited for again until it has taken something. No write
+ * to it blocks, whether its descriptor does or not (that is a property it shares with other
+ * programs, so it is not ours to change): poll(2) says that there is room, and for up to PIPE_BUF
+ * bytes that means that write(2) returns at once. A signal ends the wait, too, so a program can be
+ * stopped meanwhile.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -81,7 +83,9 @@ static int wait_for_room(struct vnic_capture *capture)
 	return count > 0 ? 0 : -EAGAIN;
 }
 
-/* Write the buffer's bytes. *done tells how many of them are out, also where an error is returned. */
+/*
+ * Write the buffer's bytes. *done tells how many of them are out, also where an error is returned.
+ */
 static int write_bytes(struct vnic_capture *capture, size_t *done)
 {
 	*done = 0;
@@ -146,17 +150,24 @@ static int flush(struct vnic_capture *capture)
 	return code;
 }
 
-/* The header too is written at once: a reader at the other end of a pipe shows nothing without it. */
+/*
+ * The header too is written at once: a reader at the other end of a pipe shows nothing without it.
+ */
 static int write_header(struct vnic_capture *capture, FILE *stream, const char *path,
 			struct vnic_error *error)
 {
 	size_t done;
 	int code;
 
-	/* The cookie is the buffer, so a buffer of the stream's own would only be copied once more. */
+	/*
+	 * The cookie is the buffer, so a buffer of the stream's own would only be copied once more.
+	 */
 	setvbuf(stream, NULL, _IONBF, 0);
 	capture->dumper = pcap_dump_fopen(capture->handle, stream);
-	/* It can fail for an unknown link type or where append() does, so not here; libpcap has closed the stream. */
+	/*
+	 * It can fail for an unknown link type or where append() does, so not here; libpcap has
+	 * closed the stream.
+	 */
 	if (!capture->dumper)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_FILE, "cannot capture to '%s': %s", path,
 				pcap_geterr(capture->handle));

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. The language is libpcap's, so that what people know from tcpdump works here. An
- * expression is compiled on a handle without an interface ("dead"), which knows no more than the link
- * type, into classic BPF, and the program is interpreted in user space. The interpreter checks each
- * load against the packet's length, so any bytes at all may be matched.
+ * Theory of operation. The language is libpcap's, so that what people know from tcpdump works here.
+ * An expression is compiled on a handle without an interface ("dead"), which knows no more than the
+ * link type, into classic BPF, and the program is interpreted in user space. The interpreter checks
+ * each load against the packet's length, so any bytes at all may be matched.
  *
- * Threads: a compiled program is only read. Compiling keeps its state in the handle since libpcap 1.8,
- * so no lock is needed around it.
+ * Threads: a compiled program is only read. Compiling keeps its state in the handle since libpcap
+ * 1.8, so no lock is needed around it.
  *
  * An expression with a host name in it makes libpcap ask the resolver, as it does in tcpdump.
  */

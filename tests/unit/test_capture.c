@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Capture files: what libpcap reads back, and what becomes of them when there is no room or no reader. The full
- * disk is a small tmpfs in a mount namespace of this process's own.
+ * Capture files: what libpcap reads back, and what becomes of them when there is no room or no
+ * reader. The full disk is a small tmpfs in a mount namespace of this process's own.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -201,7 +201,10 @@ static void test_full_disk(void **state)
 	fill_disk(path, 0);
 	fill_disk(filler, DISK_BYTES / 2);
 
-	/* In bursts of 16 records of 1016 bytes the 32 KiB that are left are full within the second or third. */
+	/*
+	 * In bursts of 16 records of 1016 bytes the 32 KiB that are left are full within the second
+	 * or third.
+	 */
 	capture = open_capture(path, VNIC_LAYER_IP);
 	for (int i = 0; i < 10; i++)
 		vnic_capture_write(capture, packets, 16, NOW_NS);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Filter expressions: what passes, what does not compile, and that no packet is too short for them. */
+/*
+ * Filter expressions: what passes, what does not compile, and that no packet is too short for them.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>

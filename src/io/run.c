@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation. A worker is a thread with one queue of the device and memory for one burst.
+ * Worker 0 is the caller's own thread, so a device with one queue starts none; the threads of the
+ * others have all signals blocked, so that signals reach the program's own threads. Workers share
+ * nothing that changes but two things: the stop descriptor, and the reason why the run ends, which
+ * the first to have one writes.
+ *
+ * The stop descriptor is an eventfd(2) that belongs to the device. vnic_stop() writes to it, which
+ * a signal handler may, and so does a worker that ends the run. Nobody reads it before all workers
+ * have ended: while it is readable every poll(2) of every worker returns at once. So no worker can
+ * miss it, and one written before a run ends that run when it begins.
+ *
+ * A worker reads its queue until it is empty, burst by burst; then it waits in ppoll(2), for as
+ * long as the handler's timer allows, for its queue, the stop descriptor and (worker 0) the watch.
+ * A queue that never becomes empty must not keep it from looking at the others, so after
+ * BURSTS_MOST bursts it looks without waiting. An idle worker sleeps without a timeout and costs
+ * nothing.
+ *
+ * To sleep and be woken costs more than a packet does. Where packets follow one another at shorter
+ * distances than SPIN_MOST_NS a worker therefore goes on reading for a while before it sleeps.
+ * Whether that pays is learned from the distances themselves: each time that the next packet came
+ * within SPIN_MOST_NS of the last doubles the while, and the first that took longer ends it. A ping
+ * per second never makes it spin, and no more than SPIN_MOST_NS are ever lost by it. On a single
+ * CPU it would only keep the sender from running.
+ *
+ * An interface that is deleted shows in three ways, in any order: POLLERR, -ENODEV from a call, and
+ * an event of the watch. Each of them ends the run; the handler is told once, at the end, when its
+ * other workers have stopped. Without the watch (a sandbox without netlink, a descriptor whose
+ * namespace we may not look into) a run has no link events but still notices that.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <vnic/run.h>
+
+#include "base/error.h"
+#include "device/device.h"
+
+/* 1,024 packets: a few milliseconds at most, unless the handler takes its time. */
+#define BURSTS_MOST 16
+#define SPIN_LEAST_NS 5000
+#define SPIN_MOST_NS 50000
+/* For handlers that put a header of their own before a packet. */
+#define HEADROOM_BYTES 128
+
+struct run {
+	struct vnic_device *device;
+	const struct vnic_handler *handler;
+	void *user;
+	int stop; /* the device's eventfd */
+	bool may_spin;
+	struct vnic_watch *watch;   /* worker 0 only, as is the name */
+	char name[VNIC_NAME_BYTES]; /* the last that we heard of */
+	atomic_flag
+		is_over; /* who sets it writes the next two, which are read when all have ended */
+	int code;
+	enum vnic_cause cause;
+};
+
+struct vnic_worker {
+	struct run *run;
+	unsigned index;
+	int descriptor;
+	struct vnic_burst *burst;
+	pthread_t thread; /* not of worker 0 */
+	bool is_gone;     /* a call said that there is no interface any more */
+	uint64_t now_ns;
+	uint64_t timer_ns;   /* when the handler wants to be called */
+	uint64_t traffic_ns; /* when the last packets came */
+	uint64_t spin_ns;    /* how long to go on reading after that */
+};
+
+enum {
+	QUEUE,
+	STOP,
+	WATCH,
+	DESCRIPTORS
+};
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void wake_all(int stop)
+{
+	uint64_t one = 1;
+	/* It fails only where it is readable already (or its counter would run over). */
+	ssize_t ignored = write(stop, &one, sizeof(one));
+
+	(void)ignored;
+}
+
+void vnic_stop(struct vnic_device *device)
+{
+	int saved = errno; /* of what the signal handler that we may be called from interrupted */
+
+	wake_all(device->stop);
+	errno = saved;
+}
+
+/* End the run for all workers. The first reason counts. */
+static void end_run(struct run *run, int code, enum vnic_cause cause)
+{
+	if (!atomic_flag_test_and_set(&run->is_over)) {
+		run->code = code;
+		run->cause = cause;
+	}
+	wake_all(run->stop);
+}
+
+static void call_timer(struct vnic_worker *worker)
+{
+	struct run *run = worker->run;
+
+	if (run->handler->timer)
+		worker->timer_ns = run->handler->timer(worker, worker->now_ns, run->user);
+}
+
+/* Returns how many packets there were, or -1 where the run is over. */
+static int serve_burst(struct vnic_worker *worker)
+{
+	struct run *run = worker->run;
+	struct vnic_packet *packets = vnic_burst_packets(worker->burst);
+	int count, code;
+
+	vnic_burst_reset(worker->burst);
+	count = vnic_device_receive(run->device, worker->index, packets, VNIC_BURST_PACKETS);
+	if (count == -EAGAIN)
+		return 0;
+	if (count < 0) {
+		end_run(run, count, count == -ENODEV ? VNIC_CAUSE_DEVICE_GONE : VNIC_CAUSE_SYSTEM);
+		return -1;
+	}
+	worker->now_ns = worker->traffic_ns = clock_ns();
+	code = run->handler->receive(worker, packets, (unsigned)count, run->user);
+	if (worker->is_gone) {
+		end_run(run, -ENODEV, VNIC_CAUSE_DEVICE_GONE);
+		return -1;
+	}
+	if (code != 0) {
+		end_run(run, code < 0 ? code : 0, code < 0 ? VNIC_CAUSE_HANDLER : VNIC_CAUSE_NONE);
+		return -1;
+	}
+	call_timer(worker);
+	return count;
+}
+
+/* Tell the handler what the watch saw. Returns false where it saw the interface go. */
+static bool serve_watch(struct vnic_worker *worker)
+{
+	struct run *run = worker->run;
+	char name[VNIC_NAME_BYTES];
+	int event;
+
+	while ((event = vnic_watch_next(run->watch, name)) > 0) {
+		memcpy(run->name, name, sizeof(run->name));
+		if (event == VNIC_LINK_EVENT_GONE)
+			return false;
+		if (run->handler->link)
+			run->handler->link(worker, (enum vnic_link_event)event, name, run->user);
+	}
+	if (event < 0) { /* it will not recover */
+		vnic_watch_close(run->watch);
+		run->watch = NULL;
+	}
+	return true;
+}
+
+static void learn_spin(struct vnic_worker *worker)
+{
+	uint64_t distance_ns = worker->now_ns - worker->traffic_ns;
+
+	if (!worker->run->may_spin || distance_ns > SPIN_MOST_NS)
+		worker->spin_ns = 0;
+	else if (worker->spin_ns == 0)
+		worker->spin_ns = SPIN_LEAST_NS;
+	else if (worker->spin_ns <= SPIN_MOST_NS / 2)
+		worker->spin_ns *= 2;
+	else
+		worker->spin_ns = SPIN_MOST_NS;
+}
+
+/* Wait for something to do, or only look, and do all but the packets. False: the run is over. */
+static bool wait_or_look(struct vnic_worker *worker, bool wait)
+{
+	struct run *run = worker->run;
+	bool has_watch = worker->index == 0 && run->watch;
+	struct pollfd descriptors[DESCRIPTORS] = {
+		[QUEUE] = {.fd = worker->descriptor, .events = POLLIN},
+		[STOP] = {.fd = run->stop, .events = POLLIN},
+		[WATCH] = {.fd = has_watch ? vnic_watch_descriptor(run->watch) : -1,
+			   .events = POLLIN},
+	};
+	struct timespec timeout = {0};
+	uint64_t left_ns = 0;
+	int count;
+
+	if (wait && worker->timer_ns > worker->now_ns) {
+		left_ns = worker->timer_ns - worker->now_ns;
+		timeout.tv_sec = (time_t)(left_ns / 1000000000);
+		timeout.tv_nsec = (long)(left_ns % 1000000000);
+	}
+	count = ppoll(descriptors, DESCRIPTORS,
+		      wait && worker->timer_ns == VNIC_NEVER ? NULL : &timeout, NULL);
+	if (count < 0 && errno != EINTR) {
+		end_run(run, -errno, VNIC_CAUSE_SYSTEM);
+		return false;
+	}
+	worker->now_ns = clock_ns();
+	if (wait)
+		learn_spin(worker);
+	if (count > 0 && descriptors[STOP].revents)
+		return false;
+	if ((count > 0 && descriptors[QUEUE].revents & (POLLERR | POLLNVAL)) ||
+	    (count > 0 && descriptors[WATCH].revents && !serve_watch(worker)) || worker->is_gone) {
+		end_run(run, -ENODEV, VNIC_CAUSE_DEVICE_GONE);
+		return false;
+	}
+	/* After a link event as well: what the handler did about it may want a timer. */
+	if (worker->now_ns >= worker->timer_ns || (count > 0 && descriptors[WATCH].revents))
+		call_timer(worker);
+	return true;
+}
+
+static void *work(void *argument)
+{
+	struct vnic_worker *worker = argument;
+	unsigned bursts = 0;
+	int count;
+
+	worker->now_ns = clock_ns();
+	call_timer(worker);
+	/* A stop that was there before us comes before packets. */
+	if (!wait_or_look(worker, false))
+		return NULL;
+	while ((count = serve_burst(worker)) >= 0) {
+		bool wait = false;
+
+		if (count > 0 && ++bursts < BURSTS_MOST)
+			continue;
+		if (count == 0) {
+			worker->now_ns = clock_ns();
+			if (worker->now_ns - worker->traffic_ns < worker->spin_ns)
+				continue;
+			wait = true;
+		}
+		bursts = 0;
+		if (!wait_or_look(worker, wait))
+			break;
+	}
+	return NULL;
+}
+
+static int start_threads(struct vnic_worker *workers, unsigned count, unsigned *started,
+			 struct vnic_error *error)
+{
+	sigset_t all, before;
+	int code = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (*started = 1; *started < count; ++*started) {
+		code = pthread_create(&workers[*started].thread, NULL, work, &workers[*started]);
+		if (code != 0)
+			break;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (code != 0)
+		return vn_error_system(error, -code, VNIC_CAUSE_LIMIT,
+				       "cannot start a thread for queue %u", *started);
+	return 0;
+}
+
+/* Without a watch there are no link events, which is no reason not to run. */
+static int open_watch(struct run *run, struct vnic_error *error)
+{
+	struct vnic_error why;
+	int code = vnic_watch_open(run->device, &run->watch, &why);
+
+	if (code == -ENODEV || code == -EMFILE || code == -ENFILE || code == -ENOMEM) {
+		if (error)
+			*error = why;
+		return code;
+	}
+	return 0;
+}
+
+/* All workers have ended: say why. */
+static int finish(struct vnic_worker *worker, struct vnic_error *error)
+{
+	struct run *run = worker->run;
+	uint64_t ignored;
+	ssize_t size = read(run->stop, &ignored, sizeof(ignored));
+
+	(void)size;
+	switch (run->cause) {
+	case VNIC_CAUSE_NONE:
+		return 0;
+	case VNIC_CAUSE_DEVICE_GONE:
+		if (run->watch)
+			serve_watch(worker); /* what happened before */
+		if (run->handler->link)
+			run->handler->link(worker, VNIC_LINK_EVENT_GONE, run->name, run->user);
+		return vn_error(error, run->code, run->cause, "interface '%s' is gone", run->name);
+	case VNIC_CAUSE_HANDLER:
+		return vn_error_system(error, run->code, run->cause, "the handler of '%s' failed",
+				       run->name);
+	default:
+		return vn_error_system(error, run->code, run->cause, "cannot receive from '%s'",
+				       run->name);
+	}
+}
+
+static void free_workers(struct vnic_worker *workers, unsigned count)
+{
+	for (unsigned i = 0; workers && i < count; i++)
+		vnic_burst_free(workers[i].burst);
+	free(workers);
+}
+
+static int new_workers(struct run *run, unsigned count, struct vnic_worker **workers,
+		       struct vnic_error *error)
+{
+	struct vnic_worker *made = calloc(count, sizeof(*made));
+	int code = 0;
+
+	if (!made)
+		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for %u workers",
+				count);
+	for (unsigned i = 0; i < count && code == 0; i++) {
+		made[i].run = run;
+		made[i].index = i;
+		made[i].descriptor = vnic_device_descriptor(run->device, i);
+		made[i].timer_ns = VNIC_NEVER;
+		code = vnic_burst_new(VNIC_BURST_PACKETS, 0, HEADROOM_BYTES, &made[i].burst, error);
+	}
+	if (code < 0)
+		free_workers(made, count);
+	else
+		*workers = made;
+	return code;
+}
+
+static bool has_many_processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
+}
+
+int vnic_run(struct vnic_device *device, const struct vnic_handler *handler, void *user,
+	     struct vnic_error *error)
+{
+	struct run run = {
+		.device = device,
+		.handler = handler,
+		.user = user,
+		.stop = device->stop,
+		.may_spin = has_many_processors(),
+		.is_over = ATOMIC_FLAG_INIT,
+	};
+	unsigned count = vnic_device_queues(device), started = 1;
+	struct vnic_worker *workers = NULL;
+	int code = vnic_device_name(device, run.name, error);
+
+	if (code == 0)
+		code = open_watch(&run, error);
+	if (code == 0)
+		code = new_workers(&run, count, &workers, error);
+	if (code == 0) {
+		int start = start_threads(workers, count, &started, error);
+
+		if (start == 0)
+			work(&workers[0]);
+		else
+			wake_all(run.stop);
+		while (started > 1)
+			pthread_join(workers[--started].thread, NULL);
+		code = finish(&workers[0], start == 0 ? error : NULL);
+		if (start < 0)
+			code = start;
+	}
+	free_workers(workers, count);
+	vnic_watch_close(run.watch);
+	return code;
+}
+
+/* Only this thread writes it, so a plain addition is enough; others may read it meanwhile. */
+static void count_lost(struct vnic_device *device, unsigned queue, unsigned packets)
+{
+	_Atomic uint64_t *lost = &device->queues[queue].counters.send_refused_packets;
+
+	atomic_store_explicit(lost, atomic_load_explicit(lost, memory_order_relaxed) + packets,
+			      memory_order_relaxed);
+}
+
+int vnic_worker_send(struct vnic_worker *worker, const struct vnic_packet *packets, unsigned count)
+{
+	struct vnic_device *device = worker->run->device;
+	unsigned sent = 0;
+
+	while (sent < count) {
+		unsigned burst = count - sent;
+		int code;
+
+		if (burst > VNIC_BURST_PACKETS)
+			burst = VNIC_BURST_PACKETS;
+		code = vnic_device_send(device, worker->index, packets + sent, burst);
+		if (code == -ENODEV) {
+			worker->is_gone = true;
+			return -ENODEV;
+		}
+		/*
+		 * A NIC does not wait for the network either. The send buffer is full only where
+		 * the caller made it small, and to wait for it would hold up what comes in.
+		 */
+		if (code < 0) {
+			count_lost(device, worker->index, count - sent);
+			break;
+		}
+		sent += (unsigned)code;
+	}
+	return (int)sent;
+}
+
+unsigned vnic_worker_index(const struct vnic_worker *worker)
+{
+	return worker->index;
+}
+
+struct vnic_device *vnic_worker_device(const struct vnic_worker *worker)
+{
+	return worker->run->device;
+}
+
+uint64_t vnic_worker_now_ns(const struct vnic_worker *worker)
+{
+	return worker->now_ns;
+}

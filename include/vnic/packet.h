@@ -72,6 +72,15 @@ struct vnic_packet {
 	uint16_t gso_size_bytes; /**< of the payload in each segment */
 	uint16_t csum_start;     /**< offset of the transport header from data, in bytes */
 	uint16_t csum_offset;    /**< offset of the checksum field from csum_start, in bytes */
+	/**
+	 * A super-packet inside of a UDP tunnel (VNIC_OFFLOAD_UDP_TUNNEL), and the fields above are
+	 * about the inner packet: the version of the outer IP header, VNIC_IPV4 or VNIC_IPV6. 0: no
+	 * tunnel, and the fields below are 0 too.
+	 */
+	uint8_t gso_tunnel;
+	bool gso_tunnel_csum;  /**< the outer UDP checksum is to be done in each segment */
+	uint16_t tunnel_start; /**< offset of the outer UDP header from data, in bytes */
+	uint16_t inner_start;  /**< offset of the inner IP header from data, in bytes */
 };
 
 /** Packets with their memory: what a program that moves packets keeps one of for each thread. */

@@ -8,7 +8,8 @@
  *
  * Before a packet there may be a struct tun_pi (4 bytes: flags, protocol) and then a virtio-net header:
  *
- *     0 flags   1 gso_type   2 hdr_len   4 gso_size   6 csum_start   8 csum_offset   (10 num_buffers ...)
+ *     0 flags   1 gso_type   2 hdr_len   4 gso_size   6 csum_start   8 csum_offset   (10 num_buffers)
+ *     (12 hash, 8 bytes   20 outer transport header   22 inner network header)
  *
  * They are read into and written from a small array of their own, by an iovec before that of the packet, so that the
  * packet never moves. The header becomes fields of struct vnic_packet, and only what we checked gets there: a
@@ -36,6 +37,10 @@
 #define HEADER_GSO_SIZE 4
 #define HEADER_CSUM_START 6
 #define HEADER_CSUM_OFFSET 8
+#define HEADER_TUNNEL_START 20
+#define HEADER_INNER_START 22
+#define TUNNEL_HEADER_BYTES 24 /* where those two are there */
+#define GSO_TUNNEL (VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 | VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6)
 
 #define UDP_HEADER_BYTES 8
 #define UDP_CSUM_OFFSET 6
@@ -70,15 +75,40 @@ static void store(const struct vn_queue *queue, uint8_t *bytes, uint16_t value)
 	}
 }
 
+/* These two fields are little-endian whatever byte order the others have. */
+static bool decode_tunnel(const struct vn_queue *queue, const uint8_t *header,
+			  struct vnic_packet *packet)
+{
+	unsigned version = header[HEADER_GSO_TYPE] & GSO_TUNNEL;
+
+	if (!version)
+		return true;
+	if (version == GSO_TUNNEL || queue->vnet_header_bytes < TUNNEL_HEADER_BYTES)
+		return false;
+	packet->gso_tunnel =
+		version == VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 ? VNIC_IPV4 : VNIC_IPV6;
+	packet->gso_tunnel_csum = header[HEADER_FLAGS] & VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
+	packet->tunnel_start = (uint16_t)(header[HEADER_TUNNEL_START + 1] << 8 |
+					  header[HEADER_TUNNEL_START]);
+	packet->inner_start =
+		(uint16_t)(header[HEADER_INNER_START + 1] << 8 | header[HEADER_INNER_START]);
+	return packet->tunnel_start + UDP_HEADER_BYTES <= packet->inner_start &&
+	       packet->inner_start < packet->length_bytes;
+}
+
 /* What the virtio-net header says becomes the packet's description. False: it makes no sense. */
 static bool decode(const struct vn_queue *queue, const uint8_t *header, struct vnic_packet *packet)
 {
 	uint8_t gso_type = header[HEADER_GSO_TYPE];
 
 	packet->gso_ecn = gso_type & VIRTIO_NET_HDR_GSO_ECN;
-	packet->gso_type = gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
+	packet->gso_type = gso_type & (uint8_t)~(VIRTIO_NET_HDR_GSO_ECN | GSO_TUNNEL);
+	if (!decode_tunnel(queue, header, packet))
+		return false;
 	switch (packet->gso_type) {
 	case VNIC_GSO_NONE:
+		if (packet->gso_tunnel)
+			return false;
 		packet->gso_ecn = false;
 		break;
 	case VNIC_GSO_TCP4:
@@ -132,6 +162,10 @@ static int receive_one(const struct vn_queue *queue, struct vnic_packet *packet)
 	packet->gso_size_bytes = 0;
 	packet->csum_start = 0;
 	packet->csum_offset = 0;
+	packet->gso_tunnel = 0;
+	packet->gso_tunnel_csum = false;
+	packet->tunnel_start = 0;
+	packet->inner_start = 0;
 	if (packet->length_bytes == packet->capacity_bytes) {
 		packet->length_bytes--;
 		packet->flags |= VNIC_PACKET_TRUNCATED;
@@ -193,6 +227,25 @@ static uint16_t header_length(const struct vnic_packet *packet)
 	return length <= packet->length_bytes && length <= UINT16_MAX ? (uint16_t)length : 0;
 }
 
+static bool encode_tunnel(const struct vn_queue *queue, const struct vnic_packet *packet,
+			  uint8_t *header)
+{
+	if (!packet->gso_tunnel)
+		return true;
+	if (queue->vnet_header_bytes < TUNNEL_HEADER_BYTES)
+		return false;
+	header[HEADER_GSO_TYPE] |= packet->gso_tunnel == VNIC_IPV4
+					   ? VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4
+					   : VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6;
+	if (packet->gso_tunnel_csum)
+		header[HEADER_FLAGS] |= VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
+	header[HEADER_TUNNEL_START] = (uint8_t)packet->tunnel_start;
+	header[HEADER_TUNNEL_START + 1] = (uint8_t)(packet->tunnel_start >> 8);
+	header[HEADER_INNER_START] = (uint8_t)packet->inner_start;
+	header[HEADER_INNER_START + 1] = (uint8_t)(packet->inner_start >> 8);
+	return true;
+}
+
 /* Write the virtio-net header. False: what the packet says of itself makes no sense. */
 static bool encode(const struct vn_queue *queue, const struct vnic_packet *packet, uint8_t *header)
 {
@@ -214,7 +267,7 @@ static bool encode(const struct vn_queue *queue, const struct vnic_packet *packe
 	store(queue, header + HEADER_GSO_SIZE, packet->gso_size_bytes);
 	if (packet->flags & VNIC_PACKET_NEEDS_CSUM)
 		store(queue, header + HEADER_LENGTH, header_length(packet));
-	return true;
+	return encode_tunnel(queue, packet, header);
 }
 
 /* Write struct tun_pi. False: not an IP packet, and a TUN carries nothing else. */

@@ -40,6 +40,14 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
+#ifndef VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4
+#define VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 0x20
+#define VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6 0x40
+#endif
+#ifndef VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM
+#define VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM 8
+#endif
+
 /* Netlink sockets of one namespace have the same cookie (Linux 5.14). */
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71

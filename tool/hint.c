@@ -30,8 +30,26 @@ static bool node_is_open_to_all(void)
 	return stat("/dev/net/tun", &status) == 0 && (status.st_mode & 0006) == 0006;
 }
 
-static const char *hint_capability(const struct hint_context *context)
+/* Its owner may attach to a persistent interface, and no more: root has to configure it once. */
+static const char *hint_configure(const struct hint_context *context, char *buffer, size_t size)
 {
+	char address[96] = "", mtu[16] = "";
+
+	if (context->address)
+		snprintf(address, sizeof(address), "ip address add %s dev %s; ", context->address,
+			 context->name);
+	if (context->mtu)
+		snprintf(mtu, sizeof(mtu), " mtu %u", context->mtu);
+	snprintf(buffer, size,
+		 "its owner may use it as it is; root has to do this: %sip link set %s up%s",
+		 address, context->name, mtu);
+	return buffer;
+}
+
+static const char *hint_capability(const struct hint_context *context, char *buffer, size_t size)
+{
+	if (context && context->is_configuring && context->name)
+		return hint_configure(context, buffer, size);
 	if (geteuid() == 0 && !(context && context->is_private))
 		return "root lacks CAP_NET_ADMIN here: a container needs --cap-add NET_ADMIN";
 	if (!can_be_private(context))
@@ -47,9 +65,8 @@ static const char *hint_node(void)
 	/* Devices behind it are made with CAP_NET_ADMIN still: opening the node gives nothing away. */
 	if (geteuid() == 0)
 		return "the container or service manager must allow the device c 10:200";
-	return "run as root, or let root open the device to all as udev does: chmod 0666 "
-	       "/dev/net/tun (making interfaces still takes privileges, and a user namespace, "
-	       "--private, does not help before that)";
+	return "run as root; or let root do what udev does: chmod 0666 /dev/net/tun; a user "
+	       "namespace alone does not help";
 }
 
 static const char *hint_name_taken(const struct vnic_error *error,
@@ -67,12 +84,23 @@ static const char *hint_name_taken(const struct vnic_error *error,
 	return "choose another --name";
 }
 
+/* 'show' and 'delete' name what is there: another name is no advice. */
+static bool is_about_existing(const struct hint_context *context)
+{
+	return context &&
+	       (context->command == &show_command || context->command == &delete_command);
+}
+
 const char *hint_find(const struct vnic_error *error, const struct hint_context *context,
 		      char *buffer, size_t size_bytes)
 {
+	if (is_about_existing(context) && error->cause == VNIC_CAUSE_KIND_MISMATCH)
+		return "'vnic show' lists the TUN and TAP interfaces, 'ip link' all";
+	if (is_about_existing(context) && error->cause == VNIC_CAUSE_NAME_TAKEN)
+		return "end that first, or take it away with --force";
 	switch (error->cause) {
 	case VNIC_CAUSE_CAPABILITY:
-		return hint_capability(context);
+		return hint_capability(context, buffer, size_bytes);
 	case VNIC_CAUSE_NODE_PERMISSION:
 		return hint_node();
 	case VNIC_CAUSE_NODE_MISSING:
@@ -97,6 +125,10 @@ const char *hint_find(const struct vnic_error *error, const struct hint_context 
 		return can_be_private(context) ? "choose another network, or try --private"
 					       : "choose another network";
 	case VNIC_CAUSE_NETNS_MISSING:
+		if (context && context->netns &&
+		    (strchr(context->netns, '/') ||
+		     strspn(context->netns, "0123456789") == strlen(context->netns)))
+			return NULL; /* a path or a process: that is said already */
 		return "'ip netns' lists the named ones; 'ip netns add NAME' makes one";
 	case VNIC_CAUSE_LIMIT:
 		return "'ulimit -n' shows the limit of open files, 'ulimit -u' that of threads";
@@ -126,7 +158,8 @@ static void print_line(const char *text, const char *hint)
 	fputs(line, stderr);
 }
 
-static void print_json(const char *text, const char *cause, const char *hint)
+static void print_json(const struct hint_context *context, const char *text, const char *cause,
+		       const char *hint)
 {
 	cJSON *object = cJSON_CreateObject();
 
@@ -135,7 +168,7 @@ static void print_json(const char *text, const char *cause, const char *hint)
 	cJSON_AddStringToObject(object, "message", text);
 	if (hint)
 		cJSON_AddStringToObject(object, "hint", hint);
-	json_print(stdout, object);
+	json_print(context->output ? context->output : stdout, object);
 }
 
 int error_report(const struct vnic_error *error, const struct hint_context *context)
@@ -145,7 +178,7 @@ int error_report(const struct vnic_error *error, const struct hint_context *cont
 
 	print_line(error->text, hint);
 	if (context && context->json)
-		print_json(error->text, vnic_cause_name(error->cause), hint);
+		print_json(context, error->text, vnic_cause_name(error->cause), hint);
 	return is_bad_input(error->cause) ? STATUS_USAGE : STATUS_FAILED;
 }
 
@@ -159,7 +192,7 @@ int error_say(const struct hint_context *context, const char *format, ...)
 	va_end(arguments);
 	print_line(text, NULL);
 	if (context && context->json)
-		print_json(text, "none", NULL);
+		print_json(context, text, "none", NULL);
 	return STATUS_FAILED;
 }
 

@@ -7,11 +7,13 @@
 #include "tool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct tool_command *const commands[] = {
-	&host_command, &exec_command,
-	/* show, add, delete, features */
+	&host_command, &exec_command,   &show_command,
+	&add_command,  &delete_command, &features_command,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -61,10 +63,23 @@ static int finish_output(int status)
 	return status ? status : STATUS_FAILED;
 }
 
+/* Or the first file that is opened would become the standard output and be printed into. */
+static void fill_standard_descriptors(void)
+{
+	int descriptor;
+
+	do
+		descriptor = open("/dev/null", O_RDWR);
+	while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+	if (descriptor >= 0)
+		close(descriptor);
+}
+
 int main(int argc, char **argv)
 {
 	const struct tool_command *command;
 
+	fill_standard_descriptors();
 	if (argc < 2) {
 		print_help(stderr);
 		return STATUS_USAGE;

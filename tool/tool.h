@@ -90,10 +90,14 @@ int duration_parse(const char *text, uint64_t *ns);
 /* What an error's advice depends on. All zero: nothing is known. */
 struct hint_context {
 	const struct tool_command *command;
-	const char *name;  /* the interface as the user called it; NULL: none */
-	const char *netns; /* --netns; NULL: none */
-	bool is_private;   /* --private was given already */
-	bool json;         /* say it as an object on stdout too */
+	const char *name;    /* the interface as the user called it; NULL: none */
+	const char *netns;   /* --netns; NULL: none */
+	bool is_private;     /* --private was given already */
+	bool is_configuring; /* an interface that was there before */
+	const char *address; /* that it shall have; NULL: unknown */
+	unsigned mtu;        /* the same; 0: unknown */
+	bool json;           /* say it as an object too: on output */
+	FILE *output;        /* NULL: stdout */
 };
 
 /* Say "vnic: TEXT (HINT)" on stderr; returns STATUS_FAILED, or STATUS_USAGE for bad input. */

@@ -31,7 +31,7 @@ struct feature {
 
 struct findings {
 	struct vnic_features features;
-	bool asked; /* features holds */
+	bool asked;              /* features holds */
 	struct vnic_error error; /* where it does not */
 	struct stat node;
 	bool node_exists, node_opens;
@@ -109,11 +109,13 @@ static long read_number(const char *path)
 static const char *private_reason(const struct findings *findings)
 {
 	if (findings->private_error.cause == VNIC_CAUSE_NODE_PERMISSION)
-		return "a user namespace does not help where " NODE " is closed: root does, by chmod "
+		return "a user namespace does not help where " NODE
+		       " is closed: root does, by chmod "
 		       "0666 " NODE;
 	if (geteuid() == 0)
 		return findings->private_error.cause == VNIC_CAUSE_SYSTEM
-			       ? "root lacks CAP_SYS_ADMIN here: a container needs --cap-add SYS_ADMIN"
+			       ? "root lacks CAP_SYS_ADMIN here: a container needs --cap-add "
+				 "SYS_ADMIN"
 			       : NULL;
 	if (read_number("/proc/sys/kernel/unprivileged_userns_clone") == 0)
 		return "switched off: sysctl kernel.unprivileged_userns_clone=1";
@@ -302,8 +304,13 @@ static void print_line(const char *name, const char *format, ...)
 static void print_answer(const char *name, bool known, bool value, const char *use)
 {
 	printf("  %-24s%s%-4s%s %s\n", name,
-	       colour(stdout, !known ? COLOUR_YELLOW : value ? COLOUR_GREEN : COLOUR_RED),
-	       !known ? "?" : value ? "yes" : "no", colour(stdout, COLOUR_NONE), use);
+	       colour(stdout, !known  ? COLOUR_YELLOW
+			      : value ? COLOUR_GREEN
+				      : COLOUR_RED),
+	       !known  ? "?"
+	       : value ? "yes"
+		       : "no",
+	       colour(stdout, COLOUR_NONE), use);
 }
 
 static void print_node(const struct findings *findings)
@@ -311,15 +318,18 @@ static void print_node(const struct findings *findings)
 	const unsigned mode = findings->node.st_mode & 07777;
 
 	if (!findings->node_exists)
-		print_line(NODE, "is missing: no interface can be made. modprobe tun; in a container: "
-				 "--device " NODE);
+		print_line(NODE,
+			   "is missing: no interface can be made. modprobe tun; in a container: "
+			   "--device " NODE);
 	else if (!findings->node_opens)
-		print_line(NODE, "%04o: you may not open it (%s), so nothing works until root does: "
-				 "chmod 0666 " NODE,
+		print_line(NODE,
+			   "%04o: you may not open it (%s), so nothing works until root does: "
+			   "chmod 0666 " NODE,
 			   mode, strerror(findings->node_error));
 	else if ((mode & 0006) != 0006)
-		print_line(NODE, "%04o: you may open it; other users may not, so owners of "
-				 "interfaces and --private need root to do: chmod 0666 " NODE,
+		print_line(NODE,
+			   "%04o: you may open it; other users may not, so owners of "
+			   "interfaces and --private need root to do: chmod 0666 " NODE,
 			   mode);
 	else
 		print_line(NODE, "%04o: every user may open it, as it should be", mode);
@@ -330,13 +340,15 @@ static void print_rights(const struct findings *findings)
 	const char *reason = private_reason(findings);
 
 	print_node(findings);
-	print_line("CAP_NET_ADMIN", "%s",
-		   findings->net_admin
-			   ? "yes: you may make and configure interfaces here"
-			   : "no: you may use interfaces that are yours ('vnic add NAME --owner USER' "
-			     "by root), and make others with --private only");
+	print_line(
+		"CAP_NET_ADMIN", "%s",
+		findings->net_admin
+			? "yes: you may make and configure interfaces here"
+			: "no: you may use interfaces that are yours ('vnic add NAME --owner USER' "
+			  "by root), and make others with --private only");
 	if (findings->private_works)
-		print_line("--private", "works: a network of your own, nothing on the machine changes");
+		print_line("--private",
+			   "works: a network of your own, nothing on the machine changes");
 	else
 		print_line("--private", "does not work: %s%s%s%s", findings->private_error.text,
 			   reason ? " (" : "", reason ? reason : "", reason ? ")" : "");

@@ -139,7 +139,8 @@ static int entry_complete(const char *netns, struct entry *entry, struct vnic_er
 
 	if (status < 0)
 		return status;
-	status = vnic_link_holders(netns, entry->info.name, &entry->holders, &entry->holder_count, error);
+	status = vnic_link_holders(netns, entry->info.name, &entry->holders, &entry->holder_count,
+				   error);
 	if (status < 0)
 		return status;
 	for (i = 0; i < entry->holder_count; i++)
@@ -253,10 +254,12 @@ static cJSON *json_entry(const struct entry *entry)
 	cJSON_AddNumberToObject(object, "queue_packets", info->queue_packets);
 	cJSON_AddBoolToObject(object, "ipv6_autoconfiguration", info->ipv6_autoconfiguration);
 	cJSON_AddBoolToObject(object, "persistent", info->persistent);
-	cJSON_AddItemToObject(object, "owner",
-			      json_who(info->has_owner, info->owner, user_name(info->owner), "uid"));
-	cJSON_AddItemToObject(object, "group", json_who(info->has_group, info->group,
-							group_name(info->group), "gid"));
+	cJSON_AddItemToObject(
+		object, "owner",
+		json_who(info->has_owner, info->owner, user_name(info->owner), "uid"));
+	cJSON_AddItemToObject(
+		object, "group",
+		json_who(info->has_group, info->group, group_name(info->group), "gid"));
 	cJSON_AddBoolToObject(object, "packet_information", info->packet_information);
 	cJSON_AddBoolToObject(object, "vnet_header", info->vnet_header);
 	cJSON_AddBoolToObject(object, "multi_queue", info->multi_queue);
@@ -355,10 +358,10 @@ static void print_rows(const struct row *rows, size_t count)
 static int print_table(const struct entry *entries, size_t count)
 {
 	static const char *const titles[COLUMNS] = {
-		[COLUMN_NAME] = "NAME",		  [COLUMN_TYPE] = "TYPE",
-		[COLUMN_STATE] = "STATE",	  [COLUMN_MTU] = "MTU",
+		[COLUMN_NAME] = "NAME",           [COLUMN_TYPE] = "TYPE",
+		[COLUMN_STATE] = "STATE",         [COLUMN_MTU] = "MTU",
 		[COLUMN_ADDRESSES] = "ADDRESSES", [COLUMN_OWNER] = "OWNER",
-		[COLUMN_QUEUES] = "QUEUES",	  [COLUMN_PROCESS] = "PROCESS",
+		[COLUMN_QUEUES] = "QUEUES",       [COLUMN_PROCESS] = "PROCESS",
 	};
 	struct row *rows = calloc(count + 1, sizeof(*rows));
 	size_t i, column;
@@ -380,7 +383,7 @@ static int print_table(const struct entry *entries, size_t count)
 /* All about one */
 
 __attribute__((format(printf, 2, 3))) static void print_field(const char *name, const char *format,
-							       ...)
+							      ...)
 {
 	va_list arguments;
 
@@ -475,7 +478,8 @@ static void print_details(const struct entry *entry)
 	printf("%s%s%s\n", colour(stdout, COLOUR_BOLD), info->name, colour(stdout, COLOUR_NONE));
 	print_field("type", "%s (%s)", type_name(info),
 		    info->type == VNIC_TAP ? "Ethernet frames" : "IP packets");
-	print_field("state", "%s%s%s", info->up && info->carrier ? colour(stdout, COLOUR_GREEN) : "",
+	print_field("state", "%s%s%s",
+		    info->up && info->carrier ? colour(stdout, COLOUR_GREEN) : "",
 		    strcmp(state, "no carrier") == 0 ? "up, no carrier (no program is behind it)"
 						     : state,
 		    info->up && info->carrier ? colour(stdout, COLOUR_NONE) : "");
@@ -492,7 +496,8 @@ static void print_details(const struct entry *entry)
 	print_field("IPv6 configures itself", "%s", yes_no(info->ipv6_autoconfiguration));
 	print_field("persistent", "%s", yes_no(info->persistent));
 	if (!info->has_owner && !info->has_group)
-		print_field("owner", "none: every user may attach to it"); /* so has the kernel it */
+		print_field("owner",
+			    "none: every user may attach to it"); /* so has the kernel it */
 	else
 		print_who("owner", info->has_owner, info->owner, user_name(info->owner));
 	print_who("group", info->has_group, info->group, group_name(info->group));
@@ -515,10 +520,16 @@ static int show_one(const struct hint_context *context)
 
 	if (vnic_link_query(context->netns, context->name, &entry.info, &error) < 0)
 		return error_report(&error, context);
-	if (!entry.info.is_virtual_nic)
-		return error_say(context, "'%s' is neither a TUN nor a TAP%s%s%s: 'ip link show' knows it",
-				 clean(entry.info.name), entry.info.kind[0] ? " but of kind '" : "",
-				 entry.info.kind, entry.info.kind[0] ? "'" : "");
+	if (!entry.info.is_virtual_nic) {
+		const char *kind = entry.info.kind;
+
+		error.code = -EINVAL;
+		error.cause = VNIC_CAUSE_KIND_MISMATCH;
+		snprintf(error.text, sizeof(error.text), "'%s' is neither a TUN nor a TAP%s%s%s",
+			 clean(entry.info.name), kind[0] ? " but of kind '" : "", kind,
+			 kind[0] ? "'" : "");
+		return error_report(&error, context);
+	}
 	if (entry_complete(context->netns, &entry, &error) < 0)
 		status = error_report(&error, context);
 	else if (context->json)
@@ -537,7 +548,8 @@ static int print_all(const struct hint_context *context, const struct entry *ent
 	if (!context->json && count > 0)
 		return print_table(entries, count);
 	if (!context->json) {
-		printf("no TUN or TAP interface%s%s%s; 'vnic add NAME' or 'vnic host ADDR/LEN' makes "
+		printf("no TUN or TAP interface%s%s%s; 'vnic add NAME' or 'vnic host ADDR/LEN' "
+		       "makes "
 		       "one\n",
 		       context->netns ? " in '" : "", context->netns ? context->netns : "",
 		       context->netns ? "'" : "");
@@ -618,11 +630,15 @@ const struct tool_command show_command = {
 	.summary = "show the TUN and TAP interfaces, and the processes behind them",
 	.help = "usage: vnic show [NAME] [--netns NAME|PATH] [--json]\n"
 		"\n"
-		"Without NAME: one line for each TUN and TAP interface. With NAME: all about that one,\n"
-		"and which process holds it. \"The program\" is the one behind the interface: what it\n"
-		"sent is what the kernel received. Processes of other users are visible to root only.\n"
+		"Without NAME: one line for each TUN and TAP interface. With NAME: all about that "
+		"one,\n"
+		"and which process holds it. \"The program\" is the one behind the interface: what "
+		"it\n"
+		"sent is what the kernel received. Processes of other users are visible to root "
+		"only.\n"
 		"\n"
-		"  --netns NAME|PATH  look into that network namespace (a name of 'ip netns', a path,\n"
+		"  --netns NAME|PATH  look into that network namespace (a name of 'ip netns', a "
+		"path,\n"
 		"                     or the number of a process)\n"
 		"  --json             an array of objects, or with NAME one object\n"
 		"  --help             this text\n"

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -37,6 +38,7 @@ struct probe {
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t changed;
 	struct vnic_device *device;
+	int index; /* of the interface */
 	unsigned queues;
 	unsigned started; /* workers whose timer was called */
 	unsigned packets;
@@ -105,11 +107,23 @@ static void open_probe(struct probe *probe, unsigned queues)
 	if (vnic_device_open(&options, &probe->device, &error) != 0 ||
 	    vnic_device_configure(probe->device, &config, &error) != 0)
 		fail_msg("%s", error.text);
+	probe->index = vnic_device_index(probe->device, &error);
+	assert_true(probe->index > 0);
 }
 
+/*
+ * Whoever looks into /proc/PID/fdinfo of this process in this moment keeps the interface alive a
+ * little longer, and the next test wants its address.
+ */
 static void close_probe(struct probe *probe)
 {
+	uint64_t end_ns = clock_ns() + DEADLINE_S * UINT64_C(1000000000);
+	char name[IF_NAMESIZE];
+
 	vnic_device_close(probe->device);
+	while (if_indextoname((unsigned)probe->index, name))
+		if (clock_ns() > end_ns)
+			fail_msg("'%s' is still there", name);
 	pthread_cond_destroy(&probe->changed);
 	pthread_mutex_destroy(&probe->lock);
 }

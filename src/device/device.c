@@ -13,7 +13,7 @@
  * Much of what a device is like belongs to the interface, not to the descriptor, and stays with a persistent one when
  * its program ends: header size, byte order, offloads, send buffer, filters. So on opening, each is set
  * explicitly, to nothing too. Whether packet information or a virtio-net header comes before each packet is set by
- * TUNSETIFF itself, and read back.
+ * TUNSETIFF itself, and read back (node.c).
  */
 #include "device/device.h"
 #include "base/error.h"
@@ -414,8 +414,8 @@ static int check_adopted(const int *descriptors, unsigned count, char *name, sho
 }
 
 /* Find out what comes before each packet. */
-static int adopt_headers(struct vnic_device *device, short flags, unsigned offloads,
-			 struct vnic_error *error)
+static int adopt_headers(struct vnic_device *device, short flags, bool information,
+			 unsigned offloads, struct vnic_error *error)
 {
 	int descriptor = device->queues[0].descriptor;
 	int bytes = 0;
@@ -428,7 +428,7 @@ static int adopt_headers(struct vnic_device *device, short flags, unsigned offlo
 		if (offloads)
 			return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 					"offloads, and the interface has no virtio-net header");
-		describe_queues(device, !(flags & IFF_NO_PI), false);
+		describe_queues(device, information, false);
 		return 0;
 	}
 	code = vn_node_control(descriptor, TUNGETVNETHDRSZ, &bytes);
@@ -448,16 +448,18 @@ static int adopt_headers(struct vnic_device *device, short flags, unsigned offlo
 		return prepare_failed("the offloads", granted, error);
 	device->offloads = (unsigned)granted;
 	device->vnet_header_bytes = (unsigned)bytes;
-	describe_queues(device, !(flags & IFF_NO_PI),
+	describe_queues(device, information,
 			!little && (big || __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__));
 	return 0;
 }
 
 /*
  * A netlink socket for an interface that others opened, wherever. Without the right to go to its
- * namespace it may still be in our own; where it is not, the device lives without a socket.
+ * namespace it may still be in our own; where it is not, the device lives without a socket, and is
+ * taken to be without packet information, which no ioctl(2) tells (see node.c).
  */
-static int adopt_netlink(struct vnic_device *device, const char *name, struct vnic_error *error)
+static int adopt_netlink(struct vnic_device *device, const char *name, bool *information,
+			 struct vnic_error *error)
 {
 	struct vn_netlink own = VN_NETLINK_NONE;
 	struct vn_link link;
@@ -477,10 +479,12 @@ static int adopt_netlink(struct vnic_device *device, const char *name, struct vn
 		own = VN_NETLINK_NONE;
 	}
 	vn_netlink_close(&own);
-	if (vn_link_get(&device->netlink, 0, name, &link, NULL) == 0 && link.info.is_virtual_nic)
-		device->index = link.info.index;
-	else
+	if (vn_link_get(&device->netlink, 0, name, &link, NULL) < 0 || !link.info.is_virtual_nic) {
 		vn_netlink_close(&device->netlink);
+		return 0;
+	}
+	device->index = link.info.index;
+	*information = link.info.packet_information;
 	return 0;
 }
 
@@ -506,6 +510,7 @@ int vnic_device_adopt(const int *descriptors, unsigned count, unsigned offloads,
 {
 	struct vnic_device *made;
 	char name[VNIC_NAME_BYTES];
+	bool information = false;
 	short flags = 0;
 	unsigned i;
 	int code;
@@ -526,9 +531,9 @@ int vnic_device_adopt(const int *descriptors, unsigned count, unsigned offloads,
 		made->queues[i].descriptor = descriptors[i];
 	code = make_stop(made, error);
 	if (code == 0)
-		code = adopt_netlink(made, name, error);
+		code = adopt_netlink(made, name, &information, error);
 	if (code == 0)
-		code = adopt_headers(made, flags, offloads, error);
+		code = adopt_headers(made, flags, information, offloads, error);
 	if (code == 0)
 		code = make_nonblocking(descriptors, count, error);
 	if (code < 0) {

@@ -14,6 +14,10 @@
  * be made anew. Its number tells: numbers are not used again, so another one means that it is not the interface that
  * was found, and closing the descriptor takes the new one away.
  *
+ * What was granted is read back, since flags may be ignored: the header's by TUNGETIFF, but not whether there is packet
+ * information, for IFF_NO_PI has the same value as IFF_NOFILTER, which says there that no socket filter is
+ * attached. Netlink knows.
+ *
  * Which namespace the interface is made in is decided when /dev/net/tun is opened, not at
  * TUNSETIFF; both happen in here, on whichever thread is in the right namespace.
  */
@@ -288,17 +292,17 @@ static int add_queue(const struct vnic_device_options *options, short flags, str
  * Several programs may share a multi-queue interface: then the first one's header flags hold for
  * all, and those that a second one asks for are ignored.
  */
-static int check_granted(const struct vn_node *node, short flags, const char *name,
+static int check_granted(const struct vnic_device_options *options, bool vnet_header,
+			 const struct vn_node *node, const struct vn_link *link,
 			 struct vnic_error *error)
 {
-	const unsigned matter = IFF_NO_PI | IFF_VNET_HDR;
-
-	if (((unsigned short)node->flags & matter) != ((unsigned short)flags & matter))
-		return vn_error(error, -EBUSY, VNIC_CAUSE_NAME_TAKEN,
-				"'%s' is in use by another program, which wants other headers "
-				"before its packets",
-				name);
-	return 0;
+	if (!(node->flags & IFF_VNET_HDR) == !vnet_header &&
+	    (!link->type_known || link->info.packet_information == options->packet_information))
+		return 0;
+	return vn_error(error, -EBUSY, VNIC_CAUSE_NAME_TAKEN,
+			"'%s' is in use by another program, which wants other headers before its "
+			"packets",
+			link->info.name);
 }
 
 static int attach_all(const struct vnic_device_options *options, bool vnet_header,
@@ -323,16 +327,14 @@ static int attach_all(const struct vnic_device_options *options, bool vnet_heade
 		if (code < 0)
 			return code;
 	}
-	code = check_granted(node, flags, name, error);
-	if (code == 0)
-		code = vn_link_get(&node->netlink, 0, name, &link, error);
+	code = vn_link_get(&node->netlink, 0, name, &link, error);
 	if (code < 0)
 		return code;
 	if (options->mode == VNIC_OPEN_ATTACH && link.info.index != expected)
 		return vn_error(error, -ENODEV, VNIC_CAUSE_INTERFACE_MISSING,
 				"there is no interface '%s' any more", options->name);
 	node->index = link.info.index;
-	return 0;
+	return check_granted(options, vnet_header, node, &link, error);
 }
 
 int vn_node_attach(const struct vnic_device_options *options, bool vnet_header,

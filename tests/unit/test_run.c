@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -727,6 +728,50 @@ static void test_interface_renamed(void **state)
 	close_probe(&probe);
 }
 
+/* To the run an interface that moves to another namespace is gone: nobody here can reach it. */
+static void move_away(struct probe *probe)
+{
+	char command[96], name[VNIC_NAME_BYTES], byte;
+	int ready[2];
+	pid_t other;
+
+	if (pipe(ready) < 0 || (other = fork()) < 0) {
+		probe->bad++;
+		return;
+	}
+	if (other == 0) {
+		if (unshare(CLONE_NEWNET) < 0 || write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1 || vnic_device_name(probe->device, name, NULL) != 0)
+		probe->bad++;
+	close(ready[0]);
+	snprintf(command, sizeof(command), "ip link set %s netns %d", name, (int)other);
+	if (system(command) != 0)
+		probe->bad++;
+	wait_for(probe, &probe->event_count, 2);
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+}
+
+static void test_interface_moved(void **state)
+{
+	struct vnic_error error = {.text = ""};
+	char name[VNIC_NAME_BYTES];
+	struct probe probe;
+
+	(void)state;
+	open_probe(&probe, 2);
+	assert_int_equal(vnic_device_name(probe.device, name, NULL), 0);
+	assert_int_equal(run_directed(&probe, &notes, move_away, &error), -ENODEV);
+	assert_int_equal(error.cause, VNIC_CAUSE_DEVICE_GONE);
+	assert_event(&probe, probe.event_count - 1, VNIC_LINK_EVENT_GONE, name);
+	close_probe(&probe);
+}
+
 /* Traffic. */
 
 /* An echo request of the host's to the kernel, which answers while it is being written. */
@@ -919,6 +964,7 @@ int main(void)
 		cmocka_unit_test(test_interface_deleted),
 		cmocka_unit_test(test_interface_down_and_up),
 		cmocka_unit_test(test_interface_renamed),
+		cmocka_unit_test(test_interface_moved),
 		cmocka_unit_test(test_flood_does_not_starve_stop),
 		cmocka_unit_test(test_flood_does_not_starve_link_events),
 		cmocka_unit_test(test_send_takes_any_number),

@@ -2,10 +2,9 @@
 /*
  * Theory of operation
  *
- * A burst is one mapping, cut into as many equal pieces as it has packets. Room for 64 of the
- * longest packets is 4 MiB, but the kernel gives memory only for pages that are written, and a
- * program that sees packets of 1,500 bytes writes one or two pages of each piece. Huge pages would
- * undo that (the first byte would cost 2 MiB), so they are refused for this mapping.
+ * A burst is one piece of memory, cut into as many equal pieces as it has packets. Room for 64 of
+ * the longest packets is 4 MiB, but pages that are never written are never given, and a program
+ * that sees packets of 1,500 bytes writes one or two of each piece.
  *
  * Pieces are a multiple of a cache line apart but never of a page: were the headers of all packets
  * at the same offset in their pages, they would compete for the same few sets of the cache.
@@ -14,10 +13,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 #define CACHE_LINE_BYTES 64
 #define PAGE_BYTES 4096
@@ -64,15 +63,12 @@ int vnic_burst_new(unsigned count, uint32_t capacity_bytes, uint32_t headroom_by
 	made->capacity_bytes = capacity_bytes;
 	made->headroom_bytes = headroom_bytes;
 	made->count = count;
-	made->memory = mmap(NULL, made->memory_bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (made->memory == MAP_FAILED) {
+	made->memory = vn_memory_reserve(made->memory_bytes);
+	if (!made->memory) {
 		free(made);
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY,
 				"no memory for %u packets of %u bytes", count, capacity_bytes);
 	}
-	/* Refused by a kernel that has none: as good. */
-	(void)madvise(made->memory, made->memory_bytes, MADV_NOHUGEPAGE);
 	vnic_burst_reset(made);
 	*burst = made;
 	return 0;
@@ -82,7 +78,7 @@ void vnic_burst_free(struct vnic_burst *burst)
 {
 	if (!burst)
 		return;
-	munmap(burst->memory, burst->memory_bytes);
+	vn_memory_release(burst->memory, burst->memory_bytes);
 	free(burst);
 }
 

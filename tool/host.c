@@ -63,7 +63,7 @@ struct host {
 static struct {
 	struct vnic_device *volatile device;
 	struct command *volatile command;
-	volatile sig_atomic_t stopped;
+	volatile sig_atomic_t stopped; /* by which signal; 0: none */
 } run_state;
 
 static void handle_signal(int number, siginfo_t *info, void *context)
@@ -77,11 +77,11 @@ static void handle_signal(int number, siginfo_t *info, void *context)
 			/* From the terminal it has come to the COMMAND already. */
 			if (info->si_code != SI_KERNEL) {
 				command_signal(command, number);
-				run_state.stopped = 1;
+				run_state.stopped = number;
 			}
 			return;
 		}
-		run_state.stopped = 1;
+		run_state.stopped = number;
 	}
 	if (device)
 		vnic_stop(device);
@@ -95,12 +95,11 @@ static void catch_signals(const struct host *host)
 	struct sigaction before;
 	size_t i;
 
-	signal(SIGPIPE, SIG_IGN); /* whoever writes looks at what write() returns */
 	sigemptyset(&action.sa_mask);
-	if (!host->command)
+	if (!host->report.has_command)
 		action.sa_flags |= (int)SA_RESETHAND;
 	for (i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		if (ends[i] == SIGQUIT && !host->command)
+		if (ends[i] == SIGQUIT && !host->report.has_command)
 			continue;
 		if (ends[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 &&
 		    before.sa_handler == SIG_IGN)
@@ -445,7 +444,9 @@ static int run_host(struct host *host)
 	host->deadline_ns = host->report.for_ns ? host->start_ns + host->report.for_ns : VNIC_NEVER;
 	run_state.device = host->nic.device;
 	run_state.command = host->command;
-	catch_signals(host);
+	signal(SIGPIPE, SIG_IGN); /* whoever writes looks at what write() returns */
+	if (run_state.stopped)    /* before it began */
+		return host->report.has_command ? STATUS_SIGNAL + run_state.stopped : STATUS_DONE;
 	report_ready(&host->report);
 	trace_check_output(&host->trace);
 	if (host->command) {
@@ -465,6 +466,8 @@ static int run_host(struct host *host)
 	/* A shell that nobody asked for by name has no status of interest when we were told to end. */
 	if (status == STATUS_DONE && host->command && !(host->report.is_shell && run_state.stopped))
 		status = summary.command_status;
+	if (status == STATUS_DONE && !host->command && atomic_load(&host->trace.output_failed))
+		status = STATUS_FAILED;
 	return status;
 }
 
@@ -507,8 +510,10 @@ static int run(const struct tool_command *command, int argc, char **argv)
 	host.report.nic = &host.nic;
 	host.report.answers = &host.answers;
 	status = check_usage(&host, command, &arguments);
-	if (status < 0)
+	if (status < 0) {
+		catch_signals(&host);
 		status = set_up(&host);
+	}
 	if (host.nic.options.tap)
 		host.report.host_mac = host.mac;
 	if (status < 0)

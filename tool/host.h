@@ -37,9 +37,10 @@ struct trace {
 	struct vnic_filter *filter;
 	struct vnic_capture *capture;
 	uint64_t start_ns;
-	_Atomic bool is_quiet;    /* nobody reads what is printed */
-	_Atomic bool has_lost;    /* and it was said */
-	_Atomic bool reader_left; /* of a capture on the standard output */
+	_Atomic bool output_failed; /* by more than that nobody reads it */
+	_Atomic bool is_quiet;      /* nobody reads what is printed */
+	_Atomic bool has_lost;      /* and it was said */
+	_Atomic bool reader_left;   /* of a capture on the standard output */
 };
 /* Returns -1, or the exit status (it has been said). */
 int trace_open(struct trace *trace, const char *capture_path, const char *expression,

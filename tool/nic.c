@@ -70,10 +70,14 @@ static int parse_prefixes(struct nic *nic, const struct text_list *prefixes)
 	nic->context.address = prefixes->items[0];
 	for (i = 0; i < prefixes->count; i++) {
 		struct vnic_prefix *prefix = &nic->addresses[i].prefix;
+		const char *text = prefixes->items[i];
 
-		if (vnic_prefix_parse(prefixes->items[i], prefix, &error) < 0)
-			return usage_error(nic->context.command, "%s", error.text);
-		status = check_prefix(nic, prefix, prefixes->items[i]);
+		if (vnic_prefix_parse(text, prefix, &error) < 0)
+			return strstr(error.text, text)
+				       ? usage_error(nic->context.command, "%s", error.text)
+				       : usage_error(nic->context.command, "'%s': %s", text,
+						     error.text);
+		status = check_prefix(nic, prefix, text);
 		if (status >= 0)
 			return status;
 		nic->address_count++;

@@ -38,6 +38,8 @@ void trace_check_output(struct trace *trace)
 	/* EINTR: the signal that ends us came while the output was stuck. */
 	if (code == EINTR || atomic_exchange(&trace->is_quiet, true))
 		return;
+	if (code != EPIPE)
+		atomic_store(&trace->output_failed, true);
 	if (trace->out == stdout)
 		warning_say("cannot write to the standard output: %s: going on without it",
 			    strerror(code));

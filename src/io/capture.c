@@ -36,7 +36,7 @@
 
 #define SNAP_BYTES 262144
 #define RECORD_HEADER_BYTES 16
-#define FULL_BYTES (256 * 1024)
+#define FULL_BYTES 262144
 /* What is longer than FULL_BYTES is written before the next record, so this is always enough. */
 #define BUFFER_BYTES (FULL_BYTES + RECORD_HEADER_BYTES + SNAP_BYTES)
 #define RECORDS_MOST 1024
@@ -209,7 +209,7 @@ int vnic_capture_open(const char *path, enum vnic_layer layer, struct vnic_captu
 	pthread_mutex_init(&made->lock, NULL);
 	made->descriptor = -1;
 	made->buffer = malloc(BUFFER_BYTES);
-	made->records = malloc(RECORDS_MOST * sizeof(*made->records));
+	made->records = calloc(RECORDS_MOST, sizeof(*made->records));
 	made->handle = pcap_open_dead_with_tstamp_precision(link_type, SNAP_BYTES,
 							    PCAP_TSTAMP_PRECISION_NANO);
 	if (made->buffer && made->records && made->handle)

@@ -337,9 +337,10 @@ static int new_workers(struct run *run, unsigned count, struct vnic_worker **wor
 	struct vnic_worker *made = calloc(count, sizeof(*made));
 	int code = 0;
 
-	if (!made)
-		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for %u workers",
-				count);
+	if (!made) {
+		vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for %u workers", count);
+		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < count && code == 0; i++) {
 		made[i].run = run;
 		made[i].index = i;

@@ -54,26 +54,26 @@ static void test_filter_matches(void **state)
 {
 	static const struct {
 		const char *expression;
-		enum vnic_layer layer;
 		const uint8_t *bytes;
 		size_t length;
+		enum vnic_layer layer;
 		bool passes;
 	} cases[] = {
-		{"icmp", VNIC_LAYER_IP, icmp4, sizeof(icmp4), true},
-		{"icmp6", VNIC_LAYER_IP, icmp4, sizeof(icmp4), false},
-		{"host 10.0.0.2", VNIC_LAYER_IP, icmp4, sizeof(icmp4), true},
-		{"src host 10.0.0.2", VNIC_LAYER_IP, icmp4, sizeof(icmp4), false},
-		{"icmp[icmptype] == icmp-echo", VNIC_LAYER_IP, icmp4, sizeof(icmp4), true},
-		{"ip", VNIC_LAYER_IP, udp6, sizeof(udp6), false},
-		{"ip6 and udp port 53", VNIC_LAYER_IP, udp6, sizeof(udp6), true},
-		{"udp port 54", VNIC_LAYER_IP, udp6, sizeof(udp6), false},
-		{"net fd00::/64", VNIC_LAYER_IP, udp6, sizeof(udp6), true},
-		{"greater 29", VNIC_LAYER_IP, icmp4, sizeof(icmp4), false},
-		{"arp", VNIC_LAYER_ETHERNET, arp, sizeof(arp), true},
-		{"not arp", VNIC_LAYER_ETHERNET, arp, sizeof(arp), false},
-		{"ether broadcast", VNIC_LAYER_ETHERNET, arp, sizeof(arp), true},
-		{"ether src 02:00:00:00:00:01", VNIC_LAYER_ETHERNET, arp, sizeof(arp), true},
-		{"", VNIC_LAYER_IP, icmp4, sizeof(icmp4), true},
+		{"icmp", icmp4, sizeof(icmp4), VNIC_LAYER_IP, true},
+		{"icmp6", icmp4, sizeof(icmp4), VNIC_LAYER_IP, false},
+		{"host 10.0.0.2", icmp4, sizeof(icmp4), VNIC_LAYER_IP, true},
+		{"src host 10.0.0.2", icmp4, sizeof(icmp4), VNIC_LAYER_IP, false},
+		{"icmp[icmptype] == icmp-echo", icmp4, sizeof(icmp4), VNIC_LAYER_IP, true},
+		{"ip", udp6, sizeof(udp6), VNIC_LAYER_IP, false},
+		{"ip6 and udp port 53", udp6, sizeof(udp6), VNIC_LAYER_IP, true},
+		{"udp port 54", udp6, sizeof(udp6), VNIC_LAYER_IP, false},
+		{"net fd00::/64", udp6, sizeof(udp6), VNIC_LAYER_IP, true},
+		{"greater 29", icmp4, sizeof(icmp4), VNIC_LAYER_IP, false},
+		{"arp", arp, sizeof(arp), VNIC_LAYER_ETHERNET, true},
+		{"not arp", arp, sizeof(arp), VNIC_LAYER_ETHERNET, false},
+		{"ether broadcast", arp, sizeof(arp), VNIC_LAYER_ETHERNET, true},
+		{"ether src 02:00:00:00:00:01", arp, sizeof(arp), VNIC_LAYER_ETHERNET, true},
+		{"", icmp4, sizeof(icmp4), VNIC_LAYER_IP, true},
 	};
 
 	(void)state;

@@ -156,14 +156,13 @@ static uint64_t note_start(struct vnic_worker *worker, uint64_t now_ns, void *us
 
 	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
 	pthread_mutex_lock(&probe->lock);
-	if (index >= QUEUES || now_ns != vnic_worker_now_ns(worker) || now_ns > clock_ns()) {
+	if (index >= QUEUES || now_ns != vnic_worker_now_ns(worker) || now_ns > clock_ns() ||
+	    (probe->threads[index] && !pthread_equal(probe->threads[index], pthread_self()))) {
 		probe->bad++;
-	} else if (probe->threads[index] == 0) {
+	} else if (!probe->threads[index]) {
 		probe->threads[index] = pthread_self();
 		probe->interruptible[index] = !sigismember(&blocked, SIGINT);
 		probe->started++;
-	} else if (!pthread_equal(probe->threads[index], pthread_self())) {
-		probe->bad++;
 	}
 	probe->timers++;
 	pthread_cond_broadcast(&probe->changed);
@@ -731,9 +730,9 @@ static void test_interface_renamed(void **state)
 /* To the run an interface that moves to another namespace is gone: nobody here can reach it. */
 static void move_away(struct probe *probe)
 {
-	char command[96], name[VNIC_NAME_BYTES], byte;
-	int ready[2];
-	pid_t other;
+	char name[VNIC_NAME_BYTES], target[16], byte;
+	int ready[2], status = -1;
+	pid_t other, command;
 
 	if (pipe(ready) < 0 || (other = fork()) < 0) {
 		probe->bad++;
@@ -749,8 +748,13 @@ static void move_away(struct probe *probe)
 	if (read(ready[0], &byte, 1) != 1 || vnic_device_name(probe->device, name, NULL) != 0)
 		probe->bad++;
 	close(ready[0]);
-	snprintf(command, sizeof(command), "ip link set %s netns %d", name, (int)other);
-	if (system(command) != 0)
+	snprintf(target, sizeof(target), "%d", (int)other);
+	command = fork();
+	if (command == 0) {
+		execlp("ip", "ip", "link", "set", name, "netns", target, (char *)NULL);
+		_exit(127);
+	}
+	if (waitpid(command, &status, 0) != command || status != 0)
 		probe->bad++;
 	wait_for(probe, &probe->event_count, 2);
 	kill(other, SIGKILL);

@@ -132,7 +132,7 @@ size_t vnic_packet_print(const struct vnic_packet *packet, enum vnic_layer layer
 			 size_t size_bytes)
 {
 	char notes_bytes[160];
-	struct vn_text text = {.start = line, .size_bytes = size_bytes};
+	struct vn_text text = {.size_bytes = size_bytes};
 	struct vn_text notes = {.start = notes_bytes, .size_bytes = sizeof(notes_bytes)};
 	struct vn_print print = {
 		.packet = packet,
@@ -141,6 +141,7 @@ size_t vnic_packet_print(const struct vnic_packet *packet, enum vnic_layer layer
 		.truncated = packet->flags & VNIC_PACKET_TRUNCATED,
 	};
 
+	text.start = line;
 	notes_bytes[0] = '\0';
 	if (packet->length_bytes == 0)
 		vn_text_add(&text, "empty packet");

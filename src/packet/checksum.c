@@ -22,6 +22,9 @@
  * address where an even number of bytes leads there: a load that straddles two cache lines costs
  * two.
  *
+ * Copying and summing together costs what copying costs: the sums are made from registers that the
+ * copy has filled anyway.
+ *
  * Which version runs is asked of the CPU at each call. libgcc has the answer ready in memory: one
  * load and one test, and no variable of our own.
  */
@@ -41,6 +44,7 @@
 
 /* Below this the vectors cannot make up for their set-up. */
 #define VECTOR_LEAST_BYTES 512
+#define VECTOR_COPY_LEAST_BYTES 256
 
 static inline uint64_t add64(uint64_t sum, uint64_t word)
 {
@@ -117,6 +121,32 @@ static inline uint32_t add_portable(uint32_t sum, const uint8_t *bytes, size_t l
 	return add32(sum, be16toh(fold(sum_words(0, bytes, length_bytes))));
 }
 
+/* As sum_words(). */
+static inline uint64_t copy_words(uint64_t sum, uint8_t *to, const uint8_t *from, size_t length)
+{
+	uint64_t sums[4] = {sum, 0, 0, 0}, words[4];
+
+	for (; length >= 32; to += 32, from += 32, length -= 32) {
+		memcpy(words, from, sizeof(words));
+		memcpy(to, words, sizeof(words));
+		for (size_t i = 0; i < 4; i++)
+			sums[i] = add64(sums[i], words[i]);
+	}
+	memcpy(to, from, length);
+	sums[0] = sum_words(sums[0], to, length);
+	return add64(add64(sums[0], sums[1]), add64(sums[2], sums[3]));
+}
+
+static inline uint32_t copy_portable(uint8_t *to, const uint8_t *from, size_t length_bytes)
+{
+	return be16toh(fold(copy_words(0, to, from, length_bytes)));
+}
+
+static uint32_t portable_copy(void *to, const void *from, size_t length_bytes)
+{
+	return copy_portable(to, from, length_bytes);
+}
+
 static uint32_t portable_add(uint32_t sum, const void *bytes, size_t length_bytes)
 {
 	return add_portable(sum, bytes, length_bytes);
@@ -134,12 +164,32 @@ struct avx2_sums {
 	__m256i upper;
 };
 
-AVX2 static inline void avx2_take(struct avx2_sums *sums, const uint8_t *bytes)
+AVX2 static inline __m256i avx2_take(struct avx2_sums *sums, const uint8_t *bytes)
 {
 	__m256i x = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
 
 	sums->all = _mm256_add_epi64(sums->all, x);
 	sums->upper = _mm256_add_epi64(sums->upper, _mm256_srli_epi64(x, 32));
+	return x;
+}
+
+AVX2 static inline void avx2_carry(struct avx2_sums *sums, uint8_t *to, const uint8_t *from)
+{
+	_mm256_storeu_si256((__m256i *)(void *)to, avx2_take(sums, from));
+}
+
+AVX2 static inline uint64_t avx2_total(struct avx2_sums a, struct avx2_sums b, uint64_t total)
+{
+	uint64_t lanes[8];
+
+	a.all = _mm256_add_epi64(a.all, b.all);
+	a.upper = _mm256_add_epi64(a.upper, b.upper);
+	a.all = _mm256_sub_epi64(a.all, _mm256_slli_epi64(a.upper, 32));
+	_mm256_storeu_si256((__m256i *)(void *)lanes, a.all);
+	_mm256_storeu_si256((__m256i *)(void *)(lanes + 4), a.upper);
+	for (size_t i = 0; i < 8; i++)
+		total = add64(total, lanes[i]);
+	return total;
 }
 
 AVX2 static uint32_t avx2_add(uint32_t sum, const void *start, size_t length_bytes)
@@ -147,7 +197,7 @@ AVX2 static uint32_t avx2_add(uint32_t sum, const void *start, size_t length_byt
 	struct avx2_sums a = {_mm256_setzero_si256(), _mm256_setzero_si256()}, b = a;
 	const uint8_t *bytes = start;
 	size_t head = -(uintptr_t)bytes & 31;
-	uint64_t lanes[8], total = 0;
+	uint64_t total = 0;
 
 	if (head % 2 == 0 && length_bytes > head) {
 		total = sum_words(0, bytes, head);
@@ -160,14 +210,22 @@ AVX2 static uint32_t avx2_add(uint32_t sum, const void *start, size_t length_byt
 		avx2_take(&a, bytes + 64);
 		avx2_take(&b, bytes + 96);
 	}
-	a.all = _mm256_add_epi64(a.all, b.all);
-	a.upper = _mm256_add_epi64(a.upper, b.upper);
-	a.all = _mm256_sub_epi64(a.all, _mm256_slli_epi64(a.upper, 32));
-	_mm256_storeu_si256((__m256i *)(void *)lanes, a.all);
-	_mm256_storeu_si256((__m256i *)(void *)(lanes + 4), a.upper);
-	for (size_t i = 0; i < 8; i++)
-		total = add64(total, lanes[i]);
+	total = avx2_total(a, b, total);
 	return add32(sum, be16toh(fold(sum_words(total, bytes, length_bytes))));
+}
+
+/* Not aligned: the source, the destination or the length of a head that aligns one is odd here. */
+AVX2 static uint32_t avx2_copy(void *destination, const void *source, size_t length_bytes)
+{
+	struct avx2_sums a = {_mm256_setzero_si256(), _mm256_setzero_si256()}, b = a;
+	const uint8_t *from = source;
+	uint8_t *to = destination;
+
+	for (; length_bytes >= 64; to += 64, from += 64, length_bytes -= 64) {
+		avx2_carry(&a, to, from);
+		avx2_carry(&b, to + 32, from + 32);
+	}
+	return be16toh(fold(copy_words(avx2_total(a, b, 0), to, from, length_bytes)));
 }
 
 static bool avx2_supported(void)
@@ -178,9 +236,9 @@ static bool avx2_supported(void)
 
 static const struct vn_checksum_implementation implementations[] = {
 #ifdef HAVE_AVX2
-	{"avx2", avx2_add, avx2_supported},
+	{"avx2", avx2_add, avx2_copy, avx2_supported},
 #endif
-	{"portable", portable_add, portable_supported},
+	{"portable", portable_add, portable_copy, portable_supported},
 };
 
 const struct vn_checksum_implementation *vn_checksum_implementations(size_t *count)
@@ -205,6 +263,15 @@ uint32_t vnic_checksum_add(uint32_t sum, const void *bytes, size_t length_bytes)
 		return avx2_add(sum, bytes, length_bytes);
 #endif
 	return add_portable(sum, bytes, length_bytes);
+}
+
+uint32_t vn_checksum_copy(void *to, const void *from, size_t length_bytes)
+{
+#ifdef HAVE_AVX2
+	if (length_bytes >= VECTOR_COPY_LEAST_BYTES && avx2_supported())
+		return avx2_copy(to, from, length_bytes);
+#endif
+	return copy_portable(to, from, length_bytes);
 }
 
 uint32_t vnic_checksum_add_pseudo(uint32_t sum, const struct vnic_address *source,

@@ -116,6 +116,97 @@ static void test_implementations_stay_inside(void **state)
 	assert_int_equal(vnic_checksum_add(7, NULL, 0), 7);
 }
 
+/* Copies to an address of another alignment, between two guards. */
+static void compare_copy(const struct vn_checksum_implementation *implementation, uint8_t *to,
+			 const uint8_t *from, size_t length)
+{
+	uint16_t expected = naive_sum(from, length);
+	uint16_t found;
+
+	to[0] = to[length + 1] = 0x5c;
+	memset(to + 1, 0xa3, length);
+	found = vnic_checksum_fold(implementation->copy(to + 1, from, length));
+	if (found != expected)
+		fail_msg("%s: copying %zu bytes sums up to %04x, not %04x", implementation->name,
+			 length, found, expected);
+	assert_memory_equal(to + 1, from, length);
+	assert_int_equal(to[0], 0x5c);
+	assert_int_equal(to[length + 1], 0x5c);
+}
+
+static void test_copying_sums_up(void **state)
+{
+	static const int contents[] = {-1, 0x00, 0xff};
+	static uint8_t memory[ALIGNMENTS + BLOCK_BYTES], copy[ALIGNMENTS + BLOCK_BYTES + 2];
+	static const size_t lengths[] = {511, 512, 513, 1448, 1499, 1500, BLOCK_BYTES};
+	size_t count;
+	const struct vn_checksum_implementation *implementations =
+		vn_checksum_implementations(&count);
+
+	(void)state;
+	for (size_t i = 0; i < count; i++) {
+		if (!implementations[i].supported())
+			continue;
+		for (size_t c = 0; c < sizeof(contents) / sizeof(contents[0]); c++) {
+			fill(memory, sizeof(memory), contents[c]);
+			for (size_t a = 0; a < ALIGNMENTS; a++) {
+				uint8_t *to = copy + (a * 37 + 5) % ALIGNMENTS;
+
+				for (size_t length = 0; length < LENGTHS; length++)
+					compare_copy(&implementations[i], to, memory + a, length);
+				for (size_t l = 0; l < sizeof(lengths) / sizeof(lengths[0]); l++)
+					compare_copy(&implementations[i], to, memory + a,
+						     lengths[l]);
+			}
+		}
+	}
+}
+
+static void test_copying_stays_inside(void **state)
+{
+	size_t count;
+	const struct vn_checksum_implementation *implementations =
+		vn_checksum_implementations(&count);
+	uint8_t bytes[LENGTHS];
+
+	(void)state;
+	fill_random(bytes, sizeof(bytes));
+	for (size_t i = 0; i < count; i++) {
+		if (!implementations[i].supported())
+			continue;
+		for (size_t length = 1; length < LENGTHS; length++) {
+			uint8_t *from = exact_copy(bytes, length), *to = malloc(length);
+
+			assert_non_null(to);
+			assert_int_equal(
+				vnic_checksum_fold(implementations[i].copy(to, from, length)),
+				naive_sum(bytes, length));
+			free(from);
+			free(to);
+		}
+	}
+}
+
+static void test_arithmetic_on_partial_sums(void **state)
+{
+	static const uint32_t sums[] = {0,       1,          0xfffe,     0xffff,    0x10000,
+					0x1ffff, 0xfffeffff, 0xfffffffe, UINT32_MAX};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sums) / sizeof(sums[0]); i++) {
+		assert_int_equal(vn_checksum_fold(sums[i]), vnic_checksum_fold(sums[i]));
+		assert_int_equal(vn_checksum_finish(sums[i]), vnic_checksum_finish(sums[i]));
+		for (size_t k = 0; k < sizeof(sums) / sizeof(sums[0]); k++) {
+			uint64_t both = (uint64_t)sums[i] + sums[k];
+
+			assert_int_equal(vn_checksum_fold(vn_checksum_combine(sums[i], sums[k])),
+					 both == 0       ? 0
+					 : both % 0xffff ? both % 0xffff
+							 : 0xffff);
+		}
+	}
+}
+
 static void test_rfc1071_example(void **state)
 {
 	/* Section 3: the sum is ddf2 */
@@ -233,6 +324,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_implementations_agree_with_the_definition),
 		cmocka_unit_test(test_implementations_stay_inside),
+		cmocka_unit_test(test_copying_sums_up),
+		cmocka_unit_test(test_copying_stays_inside),
+		cmocka_unit_test(test_arithmetic_on_partial_sums),
 		cmocka_unit_test(test_rfc1071_example),
 		cmocka_unit_test(test_rfc1624_example),
 		cmocka_unit_test(test_update_equals_computing_again),

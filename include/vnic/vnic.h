@@ -16,9 +16,11 @@
 #include <vnic/device.h>
 #include <vnic/error.h>
 #include <vnic/link.h>
+#include <vnic/merge.h>
 #include <vnic/netns.h>
 #include <vnic/packet.h>
 #include <vnic/run.h>
+#include <vnic/segment.h>
 #include <vnic/stack.h>
 #include <vnic/version.h>
 

@@ -169,10 +169,10 @@ int vn_addresses_add_prefix(struct vn_addresses *addresses, const struct vnic_pr
 		return 0;
 	if (rc < 0)
 		return rc;
-	if (vnic_address_is_multicast(&network.address) ||
-	    vnic_address_is_loopback(&network.address) ||
-	    (network.length_bits >= 8 && vnic_address_is_unspecified(&network.address) &&
-	     (network.address.family == VNIC_IPV4 || network.length_bits == 128)))
+	/* A network that begins at 0 holds hosts if it is large enough; others begin as they go on. */
+	if (!is_host(&network.address) &&
+	    (!vnic_address_is_unspecified(&network.address) ||
+	     network.length_bits >= (network.address.family == VNIC_IPV4 ? 8 : 128)))
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
 				"%s is no network that hosts can be in",
 				vnic_prefix_format(&network, text));

@@ -19,7 +19,7 @@
  * When a bound is reached, a datagram is given up for the new one: the oldest from that source
  * which has the most of what is short. So one source that floods pushes out its own, and a flood from random
  * sources needs as many packets as there are places between two fragments of one honest datagram.
- * Sources are counted in 256 buckets by a keyed hash; two that share one are treated as one.
+ * Sources are counted in 4096 buckets by a keyed hash; two that share one are treated as one.
  *
  * Time: all wait equally long from their first fragment on, so the list is sorted by time as it is.
  * When time is up and the first fragment was there, its sender is told (time exceeded, RFC 1122 section
@@ -38,7 +38,7 @@
 #define CHUNKS_PER_DATAGRAM 64u
 #define UNIT_BYTES 8u   /* fragments begin at multiples of it */
 #define WORDS (65536u / UNIT_BYTES / 64u)
-#define BUCKETS 256u
+#define BUCKETS 4096u
 #define NONE UINT16_MAX
 
 _Static_assert(CHUNK_BYTES == VN_REASSEMBLY_HEADER_BYTES, "a header chain is kept in one chunk");
@@ -46,7 +46,7 @@ _Static_assert(CHUNK_BYTES * CHUNKS_PER_DATAGRAM == 65536, "chunks hold the long
 
 struct datagram {
 	uint16_t older, newer;           /* neighbours in the list by age, or in the list of free ones (newer) */
-	uint8_t bucket;
+	uint16_t bucket;
 	bool refused;                    /* overlaps: only here to drop the rest of it */
 	bool have_total;
 	uint8_t protocol;
@@ -59,7 +59,7 @@ struct datagram {
 	uint32_t total_bytes;            /* of data */
 	uint32_t end_bytes;              /* the farthest that came */
 	struct vn_link link;             /* this and what follows: of the first fragment */
-	bool link_group;
+	bool link_group, group;
 	uint16_t header_chunk;
 	uint16_t header_bytes, per_fragment_bytes, next_header_at;
 	uint16_t first_bytes;
@@ -323,7 +323,7 @@ static struct datagram *begin(struct vnic_stack *stack, const struct vn_input *i
 	datagram->source = input->source;
 	datagram->destination = input->destination;
 	datagram->bucket =
-		(uint8_t)mix(reassembly, 0, input->source.bytes, VNIC_IPV6_BYTES);
+		(uint16_t)(mix(reassembly, 0, input->source.bytes, VNIC_IPV6_BYTES) % BUCKETS);
 	datagram->expires_ns = stack->now_ns + reassembly->timeout_ns;
 	datagram->newer = NONE;
 	datagram->older = reassembly->newest;
@@ -359,6 +359,7 @@ static bool store(struct vnic_stack *stack, struct datagram *datagram, const str
 		datagram->first_bytes = fragment->data_bytes;
 		datagram->link = input->link;
 		datagram->link_group = input->link_group;
+		datagram->group = input->group;
 	}
 	while (at < end) {
 		uint16_t *chunk = &datagram->chunks[at / CHUNK_BYTES];
@@ -491,6 +492,7 @@ static void tell_timeout(struct vnic_stack *stack, const struct datagram *datagr
 		.ip = ip,
 		.source = datagram->source,
 		.destination = datagram->destination,
+		.group = datagram->group,
 		.fragmented = true,
 	};
 	enum vnic_stack_counter verdict;

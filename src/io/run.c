@@ -216,7 +216,7 @@ static bool wait_or_look(struct vnic_worker *worker, bool wait)
 	count = ppoll(descriptors, DESCRIPTORS,
 		      wait && worker->timer_ns == VNIC_NEVER ? NULL : &timeout, NULL);
 	if (count < 0 && errno != EINTR) {
-		end_run(run, -errno, VNIC_CAUSE_SYSTEM);
+		end_run(run, -errno, errno == ENOMEM ? VNIC_CAUSE_MEMORY : VNIC_CAUSE_SYSTEM);
 		return false;
 	}
 	worker->now_ns = clock_ns();

@@ -33,6 +33,7 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define IPV6_LEAST_MTU 1280 /* RFC 8200 section 5 */
 
@@ -523,6 +524,60 @@ static int set_state(const struct setup *setup, struct vnic_error *error)
 	return code < 0 ? step_failed(setup, code, "state", why, error) : 0;
 }
 
+static int take_route_type(const struct nlmsghdr *message, void *user)
+{
+	const struct rtmsg *header = mnl_nlmsg_get_payload(message);
+
+	if (mnl_nlmsg_get_payload_len(message) >= sizeof(*header))
+		*(unsigned char *)user = header->rtm_type;
+	return 0;
+}
+
+/* Whether the kernel would take packets to an address of its own for its own. */
+static bool is_local(const struct setup *setup, const struct vnic_address *address)
+{
+	unsigned char type = RTN_UNSPEC;
+	char why[VN_NETLINK_WHY_BYTES];
+	struct nlmsghdr *request;
+	struct rtmsg *header;
+	union message message;
+
+	request = mnl_nlmsg_put_header(&message);
+	request->nlmsg_type = RTM_GETROUTE;
+	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+	header->rtm_family = kernel_family(address);
+	header->rtm_dst_len = 128;
+	put_address(request, RTA_DST, address);
+	/* Link-local addresses are looked up per interface. */
+	if (vnic_address_is_link_local(address))
+		mnl_attr_put_u32(request, RTA_OIF, (uint32_t)setup->link->info.index);
+	return vn_netlink_request(setup->netlink, request, take_route_type, &type, why) == 0 &&
+	       type == RTN_LOCAL;
+}
+
+/*
+ * The kernel makes an IPv6 address its own from a work queue (addrconf_dad_work), some time after it
+ * has said that the address is added: until then an answer to what is sent from it is thrown away.
+ */
+static void await_addresses(const struct setup *setup)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+	unsigned rounds_left = 5000; /* of 0.1 ms and more: then go on all the same */
+	size_t i;
+
+	if (setup->config->state == VNIC_LINK_DOWN || !setup->link->info.is_virtual_nic ||
+	    (setup->config->state == VNIC_LINK_KEEP && !setup->link->info.up))
+		return;
+	for (i = 0; i < setup->config->address_count; i++) {
+		const struct vnic_address *address = &setup->config->addresses[i].prefix.address;
+
+		while (address->family == VNIC_IPV6 && !is_local(setup, address) && rounds_left) {
+			rounds_left--;
+			nanosleep(&pause, NULL);
+		}
+	}
+}
+
 /* Looking for a route that is there already. */
 struct route_search {
 	const struct vnic_route *route;
@@ -695,6 +750,8 @@ int vn_link_apply(struct vn_netlink *netlink, const struct vn_link *link,
 		code = set_addresses(&setup, error);
 	if (code == 0)
 		code = set_state(&setup, error);
+	if (code == 0)
+		await_addresses(&setup);
 	if (code == 0)
 		code = set_routes(&setup, error);
 	free(setup.present);

@@ -12,7 +12,7 @@ _vnic_options()
 		;;
 	exec)
 		echo --name --mtu --queues --mac --netns --user
-		echo --tap --private --json --help
+		echo --tap --private --help
 		;;
 	show)
 		echo --netns

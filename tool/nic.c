@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* More packets than the kernel's 500: it drops silently what does not fit while we are busy. */
 #define QUEUE_PACKETS 1000
@@ -175,6 +176,9 @@ int nic_open(struct nic *nic)
 	nic->existed = options.name && !strchr(options.name, '%') &&
 		       vnic_link_query(NULL, options.name, &nic->info, NULL) == 0;
 	if (vnic_device_open(&options, &nic->device, &error) < 0)
+		return error_report(&error, &nic->context);
+	/* Without an owner every user could attach a queue to it and take part of the traffic. */
+	if (!nic->existed && vnic_device_set_owner(nic->device, geteuid(), &error) < 0)
 		return error_report(&error, &nic->context);
 	return configure(nic);
 }

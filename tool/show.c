@@ -155,6 +155,15 @@ static const char *state_name(const struct vnic_link_info *info)
 	return !info->up ? "down" : info->carrier ? "up" : "no carrier";
 }
 
+/*
+ * To the kernel an interface with neither owner nor group is everybody's. That matters where there is
+ * a queue to be had: what is not persistent and has one queue is in use always.
+ */
+static bool is_open_to_all(const struct vnic_link_info *info)
+{
+	return !info->has_owner && !info->has_group && (info->persistent || info->multi_queue);
+}
+
 static const char *type_name(const struct vnic_link_info *info)
 {
 	return info->type == VNIC_TAP ? "TAP" : "TUN";
@@ -320,7 +329,7 @@ static void row_fill(struct row *row, const struct entry *entry)
 		append_who(&cells[COLUMN_OWNER], "", info->owner, user_name(info->owner));
 	if (info->has_group)
 		append_who(&cells[COLUMN_OWNER], ":", info->group, group_name(info->group));
-	if (!info->has_owner && !info->has_group)
+	if (is_open_to_all(info))
 		append(&cells[COLUMN_OWNER], "(anyone)");
 	append(&cells[COLUMN_QUEUES], "%u", info->queues);
 	for (i = 0; i < entry->holder_count; i++)
@@ -387,7 +396,7 @@ __attribute__((format(printf, 2, 3))) static void print_field(const char *name, 
 {
 	va_list arguments;
 
-	printf("  %s%-22s%s", colour(stdout, COLOUR_DIM), name, colour(stdout, COLOUR_NONE));
+	printf("  %s%-24s%s", colour(stdout, COLOUR_DIM), name, colour(stdout, COLOUR_NONE));
 	va_start(arguments, format);
 	vprintf(format, arguments);
 	va_end(arguments);
@@ -495,9 +504,8 @@ static void print_details(const struct entry *entry)
 	print_addresses(entry);
 	print_field("IPv6 configures itself", "%s", yes_no(info->ipv6_autoconfiguration));
 	print_field("persistent", "%s", yes_no(info->persistent));
-	if (!info->has_owner && !info->has_group)
-		print_field("owner",
-			    "none: every user may attach to it"); /* so has the kernel it */
+	if (is_open_to_all(info))
+		print_field("owner", "none: every user may attach to it");
 	else
 		print_who("owner", info->has_owner, info->owner, user_name(info->owner));
 	print_who("group", info->has_group, info->group, group_name(info->group));

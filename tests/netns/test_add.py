@@ -152,6 +152,36 @@ def test_others_may_not_use_it(vnic, options):
     assert cause(done) == "not-owner", done
 
 
+ATTACH = """
+import fcntl, os, struct, sys
+descriptor = os.open("/dev/net/tun", os.O_RDWR)
+try:
+    fcntl.ioctl(descriptor, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1101))
+    print("attached")
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_others_cannot_take_a_queue_of_a_running_host(netns, vnic):
+    """What has several queues always has one to be had: it must belong to somebody."""
+    host = vnic.host("10.0.0.1/24", "--queues", 2)
+    done = netns.run(["/usr/bin/python3", "-c", ATTACH, host.name], user=OTHER)
+    assert done.stdout == "Operation not permitted\n", done
+    assert netns.link(host.name)["linkinfo"]["info_data"]["user"] == "root", netns.link(host.name)
+
+
+def test_owner_in_a_user_namespace(vnic):
+    """There it is the user who made the namespace, who is root in it."""
+    done = vnic.run("host", "10.0.0.1/24", "--private", "--queues", 2, "--", vnic.path, "show",
+                    "tun0", "--json", user=OWNER)
+    if "user namespace" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done
+    shown = [json.loads(x) for x in done.stdout.splitlines() if x.startswith('{"name"')]
+    assert shown and shown[0]["owner"]["uid"] == 0, done
+
+
 def test_its_owner_deletes_it(netns, vnic):
     add(vnic, "tun7", "--owner", str(OWNER))
     delete(netns, vnic, "tun7", user=OWNER)

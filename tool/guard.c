@@ -43,7 +43,7 @@ static void close_ours(int control, int failure, int signals)
 	if (!directory)
 		return; /* no /proc: then the interface outlives a SIGKILL by an instant */
 	while ((entry = readdir(directory))) {
-		descriptor = atoi(entry->d_name);
+		descriptor = (int)strtol(entry->d_name, NULL, 10);
 		if (descriptor > STDERR_FILENO && descriptor != control && descriptor != failure &&
 		    descriptor != signals && descriptor != dirfd(directory) &&
 		    fcntl(descriptor, F_GETFD) & FD_CLOEXEC)

@@ -57,7 +57,7 @@ static int set_number(const struct tool_command *command, const struct option *o
 	char *end;
 
 	errno = 0;
-	number = isdigit((unsigned char)text[0]) ? strtoul(text, &end, 10) : 0;
+	number = strtoul(text, &end, 10);
 	if (!isdigit((unsigned char)text[0]) || *end)
 		return usage_error(command, "--%s: '%s' is not a number", option->name, text);
 	if (errno || number < option->least || number > option->most)

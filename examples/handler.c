@@ -3,7 +3,7 @@
  * A packet handler of your own: it prints each packet and answers the pings among them by itself,
  * with the library's parsers and builders, until Ctrl-C. Start it as root, or without root by
  *
- * unshare --user --map-root-user --net sh -c './handler & sleep 1; ping -c 3 10.0.0.2; kill $!'
+ *     unshare --user --map-root-user --net sh -c './handler & sleep 1; ping -c 3 10.0.0.2; kill $!'
  *
  * or give it another network: ./handler 192.168.7.1/24
  */

@@ -55,11 +55,6 @@ static void count(_Atomic uint64_t *counter, uint64_t more)
 				      memory_order_relaxed);
 }
 
-static bool is_detached(const struct vn_queue *queue)
-{
-	return atomic_load_explicit(&queue->detached, memory_order_relaxed);
-}
-
 static uint16_t load(const struct vn_queue *queue, const uint8_t *bytes)
 {
 	return queue->big_endian ? vn_load16(bytes) : (uint16_t)(bytes[1] << 8 | bytes[0]);
@@ -208,7 +203,7 @@ int vnic_device_receive(struct vnic_device *device, unsigned queue_number,
 	count(&queue->counters.received_malformed_packets, malformed);
 	if (got)
 		return (int)got;
-	return code == -ENODEV && is_detached(queue) ? -EAGAIN : code;
+	return code;
 }
 
 /* How long the headers are that each segment of a super-packet begins with: a hint for the kernel. */
@@ -344,7 +339,7 @@ static int send_one(const struct vn_queue *queue, const struct vnic_packet *pack
 }
 
 /* What an errno of write(2) means for the burst: 0: only this packet is refused. */
-static int judge(const struct vn_queue *queue, int code)
+static int judge(int code)
 {
 	switch (-code) {
 	case EAGAIN:
@@ -352,7 +347,7 @@ static int judge(const struct vn_queue *queue, int code)
 	case EIO:
 		return -ENETDOWN;
 	case EBADFD:
-		return is_detached(queue) ? -ENETDOWN : -ENODEV;
+		return -ENODEV;
 	case EBADF:
 		return code;
 	default:
@@ -381,7 +376,7 @@ int vnic_device_send(struct vnic_device *device, unsigned queue_number,
 			bytes += packets[i].length_bytes;
 			continue;
 		}
-		code = judge(queue, result);
+		code = judge(result);
 		if (code < 0)
 			break;
 		refused++;

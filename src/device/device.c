@@ -7,8 +7,7 @@
  * namespace a second time may be forbidden then, asking through a socket is not.
  *
  * What the interface is called, and where it is, is never remembered: it may be renamed or moved by others at any
- * time. TUNGETIFF tells the name and TUNGETDEVNETNS the namespace. Only a device whose queues are all detached falls
- * back on the interface's number, for the kernel answers nothing through a detached queue.
+ * time. TUNGETIFF tells the name and TUNGETDEVNETNS the namespace.
  *
  * Much of what a device is like belongs to the interface, not to the descriptor, and stays with a persistent one when
  * its program ends: header size, byte order, offloads, send buffer, filters. So on opening, each is set
@@ -47,15 +46,7 @@ int vn_device_gone(struct vnic_error *error)
 
 int vn_device_control(const struct vnic_device *device)
 {
-	unsigned i;
-
-	for (i = 0; i < device->queue_count; i++) {
-		const struct vn_queue *queue = &device->queues[i];
-
-		if (!atomic_load_explicit(&queue->detached, memory_order_relaxed))
-			return queue->descriptor;
-	}
-	return -1;
+	return device->queues[0].descriptor;
 }
 
 /* Everything but the queues' descriptors, which may be somebody else's. */
@@ -326,7 +317,6 @@ static int open_queues(struct opening *opening, struct vnic_error *error)
 		device->queues[i].descriptor = descriptors[i];
 	device->netlink = opening->node.netlink;
 	device->reserve = opening->reserve;
-	device->index = opening->node.index;
 	if (!foreign)
 		vn_netlink_close(&device->reserve);
 	return 0;
@@ -483,7 +473,6 @@ static int adopt_netlink(struct vnic_device *device, const char *name, bool *inf
 		vn_netlink_close(&device->netlink);
 		return 0;
 	}
-	device->index = link.info.index;
 	*information = link.info.packet_information;
 	return 0;
 }
@@ -603,10 +592,6 @@ int vn_device_link(struct vnic_device *device, struct vn_netlink *elsewhere,
 
 	*elsewhere = VN_NETLINK_NONE;
 	*netlink = &device->netlink;
-	if (control < 0) {
-		code = vn_link_get(&device->netlink, device->index, "", link, error);
-		return code == -ENODEV ? vn_device_gone(error) : code;
-	}
 	code = find_netlink(device, control, elsewhere, error);
 	if (code < 0)
 		return code;
@@ -616,27 +601,16 @@ int vn_device_link(struct vnic_device *device, struct vn_netlink *elsewhere,
 		return vn_error(error, -EPERM, VNIC_CAUSE_CAPABILITY,
 				"the interface is in a network namespace that may not be entered");
 	code = find_link(control, *netlink, link, error);
-	if (code == 0)
-		device->index = link->info.index;
-	else
+	if (code < 0)
 		vn_netlink_close(elsewhere);
 	return code;
 }
 
 int vnic_device_name(struct vnic_device *device, char *name, struct vnic_error *error)
 {
-	int control = vn_device_control(device);
 	char now[VNIC_NAME_BYTES];
 
-	if (control < 0) {
-		struct vnic_link_info info;
-		int code = vnic_device_query(device, &info, error);
-
-		if (code == 0)
-			memcpy(name, info.name, VNIC_NAME_BYTES);
-		return code;
-	}
-	if (vn_node_interface(control, now, NULL) < 0)
+	if (vn_node_interface(vn_device_control(device), now, NULL) < 0)
 		return vn_device_gone(error);
 	memcpy(name, now, VNIC_NAME_BYTES);
 	return 0;
@@ -666,9 +640,8 @@ int vnic_device_index(struct vnic_device *device, struct vnic_error *error)
 
 int vnic_device_netns(struct vnic_device *device, struct vnic_error *error)
 {
-	int control = vn_device_control(device);
-	int descriptor = control < 0 ? -1 : ioctl(control, TUNGETDEVNETNS, 0);
-	int code = control < 0 ? -EINVAL : -errno;
+	int descriptor = ioctl(vn_device_control(device), TUNGETDEVNETNS, 0);
+	int code = -errno;
 
 	if (descriptor >= 0)
 		return descriptor;
@@ -678,9 +651,7 @@ int vnic_device_netns(struct vnic_device *device, struct vnic_error *error)
 	case EINVAL:
 	case ENOTTY:
 		return vn_error(error, -EOPNOTSUPP, VNIC_CAUSE_UNSUPPORTED,
-				control < 0 ? "a device whose queues are all detached does not "
-					      "know its namespace"
-					    : "this kernel does not tell an interface's namespace");
+				"this kernel does not tell an interface's namespace");
 	default:
 		return vn_error_system(error, code, vn_system_cause(code),
 				       "cannot open the interface's namespace");

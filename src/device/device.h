@@ -28,7 +28,7 @@ struct vn_queue_counters {
 /** What a queue's thread works with. Each has cache lines of its own. */
 struct vn_queue {
 	_Alignas(64) int descriptor;
-	_Atomic bool detached;         /* by vnic_device_set_queue(), in any thread */
+	bool detached;                 /* by vnic_device_set_queue() */
 	bool is_tap;
 	bool big_endian;
 	uint8_t information_bytes;     /* struct tun_pi: 0 or 4 */
@@ -42,7 +42,6 @@ struct vnic_device {
 	unsigned offloads;             /* granted */
 	unsigned vnet_header_bytes;
 	int send_buffer_bytes;         /* 0: never set */
-	int index;                     /* the interface's, when it was last asked for */
 	struct vn_netlink netlink;     /* where the interface was when it was opened; may be none */
 	/*
 	 * One more in the same namespace, for a watch: when one is wanted the privilege to go there may be
@@ -53,7 +52,7 @@ struct vnic_device {
 	struct vn_queue *queues;
 };
 
-/** The descriptor of a queue that is attached, for ioctl(2); -1 where all are detached. */
+/** A descriptor for ioctl(2): a queue that is detached answers too. */
 int vn_device_control(const struct vnic_device *device);
 
 /** The error of a call that found its interface deleted. */

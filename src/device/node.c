@@ -333,7 +333,6 @@ static int attach_all(const struct vnic_device_options *options, bool vnet_heade
 	if (options->mode == VNIC_OPEN_ATTACH && link.info.index != expected)
 		return vn_error(error, -ENODEV, VNIC_CAUSE_INTERFACE_MISSING,
 				"there is no interface '%s' any more", options->name);
-	node->index = link.info.index;
 	return check_granted(options, vnet_header, node, &link, error);
 }
 

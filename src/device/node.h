@@ -11,7 +11,6 @@ struct vn_node {
 	int *descriptors;         /* room for one per queue; those opened are valid */
 	unsigned count;           /* opened so far */
 	short flags;              /* IFF_*: what the kernel gave */
-	int index;
 	struct vn_netlink netlink;
 };
 

@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * Each call is one ioctl(2) through a queue that is attached. None of them needs a privilege: who could attach may
+ * Each call is one ioctl(2) through the first queue; one that is detached serves as well. None of them needs a privilege: who could attach may
  * set. Five take their argument by value and not through a pointer (persistence, owner, group,
  * link type, offloads); given a pointer the kernel would take its bits for a user's number, without an
  * error. So there are two helpers, and each call says which it is.
@@ -24,15 +24,6 @@
 
 _Static_assert(sizeof(struct vnic_bpf_instruction) == sizeof(struct sock_filter),
 	       "an instruction of classic BPF has 8 bytes");
-
-static int find_control(const struct vnic_device *device, struct vnic_error *error)
-{
-	int control = vn_device_control(device);
-
-	return control >= 0 ? control
-			    : vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
-				       "all queues of the device are detached");
-}
 
 /* What to return for the result of an ioctl. invalid: what EINVAL says; NULL: unknown to this kernel. */
 static int result(int code, const char *what, const char *invalid, struct vnic_error *error)
@@ -59,21 +50,15 @@ static int result(int code, const char *what, const char *invalid, struct vnic_e
 static int set_value(struct vnic_device *device, unsigned long request, unsigned long value,
 		     const char *what, const char *invalid, struct vnic_error *error)
 {
-	int control = find_control(device, error);
-
-	if (control < 0)
-		return control;
-	return result(vn_node_control_value(control, request, value), what, invalid, error);
+	return result(vn_node_control_value(vn_device_control(device), request, value), what, invalid, error);
 }
 
 static int set_pointer(struct vnic_device *device, unsigned long request, const void *argument,
 		       const char *what, const char *invalid, struct vnic_error *error)
 {
-	int control = find_control(device, error);
+	int control = vn_device_control(device);
 	int code;
 
-	if (control < 0)
-		return control;
 	code = vn_node_control(control, request, argument);
 	return result(code > 0 ? 0 : code, what, invalid, error);
 }
@@ -119,7 +104,6 @@ int vnic_device_set_send_buffer(struct vnic_device *device, int bytes, struct vn
 int vnic_device_set_offloads(struct vnic_device *device, unsigned offloads,
 			     struct vnic_error *error)
 {
-	int control;
 	int granted;
 	int code = vn_offload_check(offloads, error);
 
@@ -128,12 +112,9 @@ int vnic_device_set_offloads(struct vnic_device *device, unsigned offloads,
 	if (offloads && !device->vnet_header_bytes)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 				"offloads need a virtio-net header, and the device has none");
-	control = find_control(device, error);
-	if (control < 0)
-		return control;
 	if (device->vnet_header_bytes < 24)
 		offloads &= ~(unsigned)VN_OFFLOAD_TUNNEL;
-	granted = vn_offload_set(control, offloads);
+	granted = vn_offload_set(vn_device_control(device), offloads);
 	if (granted < 0)
 		return result(granted, "the offloads", NULL, error);
 	device->offloads = (unsigned)granted;
@@ -142,11 +123,9 @@ int vnic_device_set_offloads(struct vnic_device *device, unsigned offloads,
 
 int vnic_device_set_link_type(struct vnic_device *device, int type, struct vnic_error *error)
 {
-	int control = find_control(device, error);
+	int control = vn_device_control(device);
 	int code;
 
-	if (control < 0)
-		return control;
 	code = vn_node_control_value(control, TUNSETLINK, (unsigned long)type);
 	if (code == -EBUSY)
 		return vn_error(error, code, VNIC_CAUSE_ARGUMENT,
@@ -218,11 +197,9 @@ int vnic_device_set_socket_filter(struct vnic_device *device,
 static int set_program(struct vnic_device *device, unsigned long request, int program,
 		       const char *what, struct vnic_error *error)
 {
-	int control = find_control(device, error);
+	int control = vn_device_control(device);
 	int code;
 
-	if (control < 0)
-		return control;
 	code = vn_node_control(control, request, &program);
 	/* EINVAL may be the program or an old kernel, and no harmless question tells which. */
 	return result(code == -EBADF ? -EINVAL : code, what,
@@ -252,7 +229,7 @@ int vnic_device_set_queue(struct vnic_device *device, unsigned queue_number, boo
 				device->queue_count);
 	queue = &device->queues[queue_number];
 	/* The kernel takes a second time for an error. */
-	if (atomic_load(&queue->detached) == !attached)
+	if (queue->detached == !attached)
 		return 0;
 	request.ifr_flags = attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
 	code = vn_node_control(queue->descriptor, TUNSETQUEUE, &request);
@@ -265,7 +242,7 @@ int vnic_device_set_queue(struct vnic_device *device, unsigned queue_number, boo
 	}
 	if (code < 0)
 		return result(code, "the queue", NULL, error);
-	atomic_store(&queue->detached, !attached);
+	queue->detached = !attached;
 	/* It was not there when the others' send buffer was set. */
 	if (attached && device->send_buffer_bytes)
 		vn_node_control(queue->descriptor, TUNSETSNDBUF, &device->send_buffer_bytes);

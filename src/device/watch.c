@@ -71,7 +71,7 @@ static int open_own(struct vnic_device *device, struct vn_netlink *netlink,
 
 	if (code < 0)
 		return code;
-	netns = control < 0 ? -1 : ioctl(control, TUNGETDEVNETNS, 0);
+	netns = ioctl(control, TUNGETDEVNETNS, 0);
 	if (netns >= 0) {
 		struct vn_netlink there = VN_NETLINK_NONE;
 

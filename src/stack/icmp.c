@@ -44,6 +44,7 @@ static vn_verdict reply_ipv4(struct vnic_stack *stack, struct vn_input *input)
 {
 	uint8_t *ip = input->ip, *icmp = ip + input->transport;
 	struct vnic_address destination = input->source;
+	uint16_t checksum;
 
 	if (input->transport > VNIC_IPV4_HEADER_BYTES) {
 		unsigned wrong = vn_ipv4_options_reply(stack, input, ip, &destination);
@@ -52,9 +53,13 @@ static vn_verdict reply_ipv4(struct vnic_stack *stack, struct vn_input *input)
 			return vn_error_send(stack, input, VNIC_ICMP_PARAMETER_PROBLEM, 0,
 					     wrong << 24);
 	}
-	vn_store16(icmp + 2,
-		   vnic_checksum_update16(vn_load16(icmp + 2), vn_load16(icmp),
-					  VNIC_ICMP_ECHO_REPLY << 8));
+	/*
+	 * The update cannot tell the two zeros of this arithmetic apart. Where everything else in the reply
+	 * is zero only 0xffff is right, and elsewhere it is as good as 0.
+	 */
+	checksum = vnic_checksum_update16(vn_load16(icmp + 2), vn_load16(icmp),
+					  VNIC_ICMP_ECHO_REPLY << 8);
+	vn_store16(icmp + 2, checksum == 0 ? 0xffff : checksum);
 	vn_store16(icmp, VNIC_ICMP_ECHO_REPLY << 8);
 
 	ip[1] &= (uint8_t)~ECN_BITS;

@@ -264,6 +264,27 @@ static void finishes_checksums(void **state)
 	peer_end(&peer);
 }
 
+/* A reply of nothing but zeros is where updating a checksum goes wrong; the peer verifies each. */
+static void answers_all_identifiers(void **state)
+{
+	struct vnic_icmp icmp = {.type = VNIC_ICMP_ECHO_REQUEST};
+	struct peer peer;
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_IP, NULL);
+	memset(packet + 28, 0, 32);
+	for (unsigned id = 0; id < 65536; id++) {
+		size_t length;
+
+		icmp.rest = id << 16;
+		vnic_icmp_build(packet + 20, 40, &icmp, id % 33);
+		length = peer_ip(packet, PEER4, STACK4, VNIC_PROTOCOL_ICMP, NULL, 8 + id % 33);
+		assert_verdict(&peer, packet, length, "echo_replies");
+		peer_clear(&peer);
+	}
+	peer_end(&peer);
+}
+
 static void small_ethernet_frames(void **state)
 {
 	struct peer peer;
@@ -307,6 +328,7 @@ int main(void)
 		cmocka_unit_test(keeps_silent),
 		cmocka_unit_test(drops_damage),
 		cmocka_unit_test(finishes_checksums),
+		cmocka_unit_test(answers_all_identifiers),
 		cmocka_unit_test(small_ethernet_frames),
 	};
 

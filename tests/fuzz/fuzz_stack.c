@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * A whole stack, driven by the input: its first two bytes choose the layer, the MTU and what the stack has, and
+ * then come packets, each as
+ *
+ *     1 byte   time that passes before it: 0 none, else 2 to the power of (value mod 40), in ns
+ *     1 byte   flags: REPAIR, the packet's flags, and whether it is a super-packet
+ *     2 bytes  length
+ *     n bytes  the packet
+ *
+ * REPAIR makes lengths and checksums right before the packet is given in: random changes would else never get past the
+ * first checksum.
+ *
+ * What must hold, whatever comes: each packet sent is right in every header (tests/sim/check.c) and goes to
+ * no broadcast address; the counters add up; no more comes out than a few times what went in; what
+ * is announced keeps its pace; what waits is bounded; and a stack asks to be called later, not at once.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vnic/packet.h>
+#include <vnic/stack.h>
+
+#include "../sim/check.h"
+
+#define REPAIR 0x80
+#define SUPER 0x40
+#define START_NS UINT64_C(1000000000)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const uint8_t own_mac[VNIC_MAC_BYTES] = {2, 0, 0, 0, 0, 2};
+
+struct run {
+	struct vnic_stack_options options;
+	struct vnic_stack *stack;
+	uint64_t now_ns, random;
+	uint64_t in_bytes, out_bytes, out_packets;
+};
+
+static void die(const char *text, uint64_t a, uint64_t b)
+{
+	fprintf(stderr, "%s (%" PRIu64 ", %" PRIu64 ")\n", text, a, b);
+	abort();
+}
+
+static void on_random(void *user, void *bytes, size_t length_bytes)
+{
+	struct run *run = user;
+
+	for (size_t i = 0; i < length_bytes; i++) {
+		run->random = run->random * UINT64_C(6364136223846793005) + 1442695040888963407;
+		((uint8_t *)bytes)[i] = (uint8_t)(run->random >> 56);
+	}
+}
+
+static void on_send(void *user, const struct vnic_packet *packets, unsigned count)
+{
+	struct run *run = user;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct vnic_packet *packet = &packets[i];
+		const char *wrong = check_packet(packet, run->options.layer, own_mac,
+						 run->options.mtu_bytes);
+		/* The destination of IPv4 stands at the same place but for the Ethernet header. */
+		size_t ip = 0;
+
+		if (wrong)
+			die(wrong, i, packet->length_bytes);
+		if (run->options.layer == VNIC_LAYER_ETHERNET) {
+			struct vnic_ethernet ethernet;
+			int header = vnic_ethernet_parse(packet->data, packet->length_bytes,
+							 &ethernet);
+
+			ip = ethernet.ethertype == VNIC_ETHERTYPE_ARP ? packet->length_bytes
+								      : (size_t)header;
+		}
+		if (ip < packet->length_bytes && packet->data[ip] >> 4 == 4 &&
+		    memcmp(packet->data + ip + 16, "\x0a\0\0\xff", 4) == 0)
+			die("an answer to the broadcast address", i, packet->length_bytes);
+		run->out_bytes += packet->length_bytes;
+		run->out_packets++;
+	}
+}
+
+static void on_conflict(void *user, const struct vnic_address *address,
+			const uint8_t mac[VNIC_MAC_BYTES])
+{
+	(void)user, (void)mac;
+	if (address->family != VNIC_IPV4 && address->family != VNIC_IPV6)
+		die("a conflict about no address", (uint64_t)address->family, 0);
+}
+
+static void add(struct run *run, const char *text, bool whole)
+{
+	struct vnic_prefix prefix;
+	int rc = vnic_prefix_parse(text, &prefix, NULL);
+
+	if (rc == 0)
+		rc = whole ? vnic_stack_add_prefix(run->stack, &prefix, NULL)
+			   : vnic_stack_add_address(run->stack, &prefix, NULL);
+	if (rc < 0)
+		die(text, (uint64_t)-rc, 0);
+}
+
+static void begin(struct run *run, uint8_t first, uint8_t second)
+{
+	static const unsigned mtus[] = {1500, 1280, 576, 68, 9000, 65535, 1281, 100};
+
+	run->now_ns = START_NS;
+	run->options = (struct vnic_stack_options){
+		.layer = first & 1 ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP,
+		.mtu_bytes = mtus[first >> 1 & 7],
+		.reassembly_datagrams = first & 0x10 ? 2 : 0,
+		.reassembly_bytes = first & 0x20 ? 4096 : 0,
+		.errors_per_second = second & 1 ? 10 : 1000000,
+		.errors_burst = second & 1 ? 3 : 1000000,
+		.send = on_send,
+		.random = on_random,
+		.conflict = second & 2 ? on_conflict : NULL,
+		.user = run,
+	};
+	memcpy(run->options.mac, own_mac, VNIC_MAC_BYTES);
+	if (vnic_stack_new(&run->options, &run->stack, NULL) < 0)
+		die("no stack", 0, 0);
+	add(run, "10.0.0.2/24", false);
+	if (first & 0x40)
+		add(run, "10.0.0.0/24", true);
+	if (run->options.mtu_bytes >= VNIC_IPV6_MTU_BYTES) {
+		add(run, "fd00::2/64", false);
+		add(run, "fe80::2/64", false);
+		if (first & 0x40)
+			add(run, "fd00::/64", true);
+	}
+	if (first & 0x80)
+		vnic_stack_link_up(run->stack, run->now_ns);
+}
+
+static void check(const struct run *run)
+{
+	uint64_t announced = vnic_stack_counter(run->stack, VNIC_STACK_ANNOUNCEMENTS);
+	uint64_t waiting = vnic_stack_counter(run->stack, VNIC_STACK_FRAGMENTS_WAITING);
+	uint64_t conflicts = vnic_stack_counter(run->stack, VNIC_STACK_CONFLICTS);
+	/* Where the MTU has no room beside the options, a fragment is mostly header. */
+	uint64_t times = run->options.mtu_bytes < 576 ? 12 : 4;
+	uint64_t bytes = run->options.reassembly_bytes ? run->options.reassembly_bytes : 1 << 20;
+	const char *wrong = check_counters(run->stack);
+
+	if (wrong)
+		die(wrong, 0, 0);
+	if (vnic_stack_counter(run->stack, VNIC_STACK_SENT) != run->out_packets)
+		die("sent is not what was sent", run->out_packets, 0);
+	if (run->out_bytes > times * run->in_bytes + announced * (VNIC_IPV6_MTU_BYTES + 14))
+		die("more out than in", run->in_bytes, run->out_bytes);
+	if (announced > 4 * ((run->now_ns - START_NS) / 10000000 + 1) + conflicts)
+		die("announcements too fast", run->now_ns - START_NS, announced);
+	if (waiting > bytes / 8)
+		die("more fragments than memory", waiting, bytes);
+}
+
+static void pass_time(struct run *run, uint8_t code)
+{
+	uint64_t end_ns = run->now_ns + (code > 0 ? UINT64_C(1) << code % 40 : 0), next_ns;
+
+	for (unsigned calls = 0; calls < 100; calls++) {
+		next_ns = vnic_stack_advance(run->stack, run->now_ns);
+		if (next_ns <= run->now_ns)
+			die("asks to be called at once", run->now_ns, next_ns);
+		check(run);
+		if (next_ns > end_ns)
+			break;
+		run->now_ns = next_ns;
+	}
+	run->now_ns = end_ns;
+	vnic_stack_advance(run->stack, run->now_ns);
+	check(run);
+}
+
+static void store16(uint8_t *bytes, size_t value)
+{
+	bytes[0] = (uint8_t)(value >> 8);
+	bytes[1] = (uint8_t)value;
+}
+
+static void repair_transport(uint8_t protocol, uint8_t *bytes, size_t length,
+			     const struct vnic_address *source,
+			     const struct vnic_address *destination)
+{
+	uint32_t sum = 0;
+	size_t at;
+
+	switch (protocol) {
+	case VNIC_PROTOCOL_ICMP:
+	case VNIC_PROTOCOL_ICMPV6:
+		at = 2;
+		break;
+	case VNIC_PROTOCOL_UDP:
+		at = 6;
+		if (length >= 8)
+			store16(bytes + 4, length);
+		break;
+	case VNIC_PROTOCOL_TCP:
+		at = 16;
+		break;
+	default:
+		return;
+	}
+	if (length < at + 2)
+		return;
+	store16(bytes + at, 0);
+	if (protocol != VNIC_PROTOCOL_ICMP)
+		sum = vnic_checksum_add_pseudo(0, source, destination, protocol, (uint32_t)length);
+	store16(bytes + at, vnic_checksum_finish(vnic_checksum_add(sum, bytes, length)));
+}
+
+static void repair(const struct run *run, uint8_t *bytes, size_t length)
+{
+	struct vnic_ipv6_extension extension;
+	struct vnic_address source, destination;
+	struct vnic_ethernet ethernet;
+	size_t at, header;
+	uint8_t next;
+	int rc;
+
+	if (run->options.layer == VNIC_LAYER_ETHERNET) {
+		rc = vnic_ethernet_parse(bytes, length, &ethernet);
+		if (rc < 0)
+			return;
+		bytes += rc;
+		length -= (size_t)rc;
+	}
+	if (length >= 20 && bytes[0] >> 4 == 4) {
+		header = (size_t)(bytes[0] & 15) * 4;
+		if (header < 20 || header > length)
+			return;
+		store16(bytes + 2, length);
+		store16(bytes + 10, 0);
+		store16(bytes + 10, vnic_checksum(bytes, header));
+		if ((bytes[6] & 0x3f) != 0 || bytes[7] != 0)
+			return;
+		source = vnic_address_from_bytes(VNIC_IPV4, bytes + 12);
+		destination = vnic_address_from_bytes(VNIC_IPV4, bytes + 16);
+		repair_transport(bytes[9], bytes + header, length - header, &source, &destination);
+	} else if (length >= 40 && bytes[0] >> 4 == 6) {
+		store16(bytes + 4, length - 40);
+		source = vnic_address_from_bytes(VNIC_IPV6, bytes + 8);
+		destination = vnic_address_from_bytes(VNIC_IPV6, bytes + 24);
+		for (at = 40, next = bytes[6]; vnic_ipv6_is_extension(next);
+		     next = extension.next_header, at += (size_t)rc) {
+			rc = vnic_ipv6_extension_parse(next, bytes + at, length - at, &extension);
+			if (rc < 0 || (next == VNIC_PROTOCOL_FRAGMENT &&
+				       (extension.more_fragments || extension.fragment_offset_bytes)))
+				return;
+		}
+		repair_transport(next, bytes + at, length - at, &source, &destination);
+	}
+}
+
+/* The memory is just as long as the packet, so that one byte too far is seen. */
+static void give(struct run *run, uint8_t flags, const uint8_t *bytes, size_t length)
+{
+	uint8_t *memory = malloc(length > 0 ? length : 1);
+	struct vnic_packet packet = {
+		.data = memory,
+		.length_bytes = (uint32_t)length,
+		.capacity_bytes = (uint32_t)length,
+		.flags = flags & 7,
+	};
+
+	if (!memory)
+		return;
+	if (length > 0)
+		memcpy(memory, bytes, length);
+	if (flags & REPAIR)
+		repair(run, memory, length);
+	if (flags & SUPER) {
+		packet.gso_type = VNIC_GSO_UDP;
+		packet.gso_size_bytes = 100;
+	}
+	packet.csum_start = (uint16_t)((run->options.layer == VNIC_LAYER_ETHERNET ? 14 : 0) +
+				       (flags & 8 ? 40 : 20));
+	packet.csum_offset = flags & 16 ? 16 : 6;
+	run->in_bytes += length;
+	vnic_stack_receive(run->stack, &packet, 1, run->now_ns);
+	free(memory);
+	check(run);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct run run = {.random = 1};
+
+	if (size < 2)
+		return 0;
+	begin(&run, data[0], data[1]);
+	data += 2;
+	size -= 2;
+	while (size >= 4) {
+		size_t length = (size_t)data[2] << 8 | data[3];
+		uint8_t time = data[0], flags = data[1];
+
+		data += 4;
+		size -= 4;
+		if (length > size)
+			length = size;
+		if (time > 0)
+			pass_time(&run, time);
+		give(&run, flags, data, length);
+		data += length;
+		size -= length;
+	}
+	pass_time(&run, 37);
+	vnic_stack_free(run.stack);
+	return 0;
+}

@@ -96,6 +96,24 @@ def test_existing_file_is_written_over(netns, vnic, tmp_path):
     assert len(tcpdump(path, "icmp")) == 2
 
 
+@pytest.mark.threads
+@kinds
+def test_queues_share_a_file(netns, vnic, tmp_path, kind):
+    """Records of several threads stay whole."""
+    path = tmp_path / "capture.pcap"
+    host = vnic.host("10.0.0.1/24", "--host", "all", "--queues", 3, "--capture", path, "--verbose",
+                     *KINDS[kind])
+    pings = [netns.start(["ping", "-n", "-f", "-c", 100, f"10.0.0.{n}"]) for n in range(2, 8)]
+    for process in pings:
+        assert process.wait(20) == 0, process
+    written = count(host.stop(), "written")
+    lines = tcpdump(path)
+    assert len(lines) == written, (len(lines), written)
+    assert len([line for line in lines if "ICMP echo" in line]) == 1200, len(lines)
+    events = [event for event in host.events() if event["event"] == "packet"]
+    assert len(events) == written, (len(events), written)
+
+
 @kinds
 def test_pipe_into_tcpdump(netns, vnic, kind):
     """`vnic host --capture - | tcpdump -r -`: each packet at once, and nothing else in between."""

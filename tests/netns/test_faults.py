@@ -234,6 +234,24 @@ def test_down_and_up(netns, host):
     assert count(summary, "echo_replies") == 11, summary
 
 
+@pytest.mark.threads
+@pytest.mark.parametrize("options", [[], ["--tap"]], ids=["tun", "tap"])
+def test_faults_with_queues(netns, vnic, options):
+    """Down and up under load, and deleted under load, while several threads are at work."""
+    host = vnic.host("10.0.0.1/24", "--host", "all", "--queues", 3, *options)
+    pings = [netns.start(["ping", "-n", "-f", f"10.0.0.{n}"], stdout=subprocess.DEVNULL)
+             for n in range(2, 6)]
+    for _ in range(5):
+        netns.run(["ip", "link", "set", host.name, "down"])
+        netns.run(["ip", "link", "set", host.name, "up"])
+        netns.ping("10.0.0.9", count=3)
+    netns.run(["ip", "link", "del", host.name])
+    assert host.wait(5) == 1, host
+    for process in pings:
+        process.kill()
+    assert host.summary(), host
+
+
 def test_down_at_the_end(netns, host):
     netns.run(["ip", "link", "set", host.name, "down"])
     host.stop()

@@ -145,6 +145,10 @@ def test_ndisc6(netns, host):
 
 
 def test_ndisc6_sees_one_answer(netns, host):
+    """-m goes on listening, so it would see an announcement too: wait until there are none more."""
+    stranger = Stranger(netns, host, 6)
+    stranger.wait_settled()
+    stranger.wait_settled()
     done = ndisc(netns, host, "-m", "fd00::2")
     assert len(MAC.findall(done.stdout)) == 1, done.stdout
 

@@ -92,17 +92,20 @@ static void probe_private(struct findings *findings)
 	close(ends[0]);
 }
 
+/* A switch of the kernel's; -1: it has no such switch. */
 static long read_number(const char *path)
 {
 	FILE *file = fopen(path, "re");
-	long number = -1;
+	char line[32] = "", *end;
+	long number;
 
 	if (!file)
 		return -1;
-	if (fscanf(file, "%ld", &number) != 1)
-		number = -1;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = 0;
 	fclose(file);
-	return number;
+	number = strtol(line, &end, 10);
+	return end == line ? -1 : number;
 }
 
 /* Why the kernel lets us have no user namespace, as far as its switches tell; NULL: they do not. */

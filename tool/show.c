@@ -581,8 +581,10 @@ static int show_all(const struct hint_context *context)
 	if (vnic_link_list(context->netns, &links, &count, &error) < 0)
 		return error_report(&error, context);
 	entries = calloc(count ? count : 1, sizeof(*entries));
-	if (!entries)
-		status = error_say(context, "out of memory");
+	if (!entries) {
+		free(links);
+		return error_say(context, "out of memory");
+	}
 	for (i = 0; i < count && status == STATUS_DONE; i++) {
 		int result;
 

@@ -425,7 +425,7 @@ static bool merge_one(struct merger *merger, struct vnic_packet *packet, enum vn
 	}
 	if (kind != KIND_FLOW)
 		return false;
-	/* The last one of the flow is the only one that can be open. */
+	/* Only the flow's last head may grow: nothing may overtake what stands behind it. */
 	for (unsigned i = merger->count; i-- > 0;) {
 		struct head *head = &merger->heads[i];
 
@@ -433,7 +433,6 @@ static bool merge_one(struct merger *merger, struct vnic_packet *packet, enum vn
 			continue;
 		if (continue_head(head, packet, &layout))
 			return true;
-		head->open = false;
 		break;
 	}
 	begin_head(merger, packet, &layout);

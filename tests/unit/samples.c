@@ -3,8 +3,8 @@
  * Theory of operation
  *
  * Packets are put together from the inside out by the builders of the public headers, which are
- * tested against scapy's packets. Nothing here knows how segmentation works: a segment is built like
- * any packet, from a sample with another sequence number, identification and length.
+ * tested against scapy's packets. Nothing here knows how segmentation works: a segment is built
+ * like any packet, from a sample with another sequence number, identification and length.
  */
 #include "samples.h"
 

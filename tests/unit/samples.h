@@ -56,8 +56,8 @@ void sample_build_super(const struct sample *sample, uint16_t gso_size_bytes,
 struct sample sample_segment(const struct sample *super, uint16_t gso_size_bytes, unsigned index);
 
 /*
- * Reads a plain TCP or UDP packet strictly: lengths, both checksums, no byte too many. Returns NULL,
- * or what is wrong. A checksum under a routing header is not looked at.
+ * Reads a plain TCP or UDP packet strictly: lengths, both checksums, no byte too many. Returns
+ * NULL, or what is wrong. A checksum under a routing header is not looked at.
  */
 const char *plain_complaint(const struct vnic_packet *packet, enum vnic_layer layer);
 

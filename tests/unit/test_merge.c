@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is merged and what must not be. Whatever the outcome, it is cut again and must be the packets
- * that went in, byte by byte, in the order that they had within their flow.
+ * What is merged and what must not be. Whatever the outcome, it is cut again and must be the
+ * packets that went in, byte by byte, in the order that they had within their flow.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -491,6 +491,75 @@ static void test_rules(void **state)
 	}
 }
 
+/* What both packets have alike: may it be in a super-packet at all? */
+static void test_rules_for_both(void **state)
+{
+	static const struct {
+		const char *name;
+		void (*change)(struct sample *sample);
+		unsigned which;
+		bool merged;
+	} both[] = {
+		{"both SYN", set_syn, TCP, false},
+		{"both RST", set_rst, TCP, false},
+		{"both URG", set_urg, TCP, false},
+		{"both CWR", set_cwr, TCP, false},
+		{"both without ACK", clear_ack, TCP, false},
+		{"both PSH", set_psh, TCP, false},
+		{"both FIN", set_fin, TCP, false},
+		{"both ECE", set_ece, TCP, true},
+		{"both empty", make_empty, ALL, false},
+		{"both with an IPv4 option", add_ip_option, IP4, false},
+		{"both with one more option", add_option, TCP, true},
+		{"both with an extension header", add_extension, IP6, true},
+		{"both with another TOS", change_tos, ALL, true},
+		{"both with congestion experienced", change_ecn, ALL, true},
+		{"both with another TTL", change_ttl, ALL, true},
+		{"both with another DF", change_fragmenting, IP4, true},
+	};
+
+	(void)state;
+	for (size_t r = 0; r < sizeof(both) / sizeof(both[0]); r++) {
+		for (size_t i = 0; i < BASES; i++) {
+			struct sample sample = bases[i];
+			struct burst burst;
+			unsigned found;
+
+			if (both[r].which & ~properties(&sample))
+				continue;
+			both[r].change(&sample);
+			if (sample.flags == VNIC_TCP_PSH)
+				sample.flags = VNIC_TCP_ECE;
+			open_burst(&burst);
+			add(&burst, &sample, 0);
+			sample = next_of(&sample);
+			add(&burst, &sample, 0);
+			found = merge(&burst, sample_layer(&sample), BOTH, both[r].name);
+			if (found != (both[r].merged ? 1 : 2))
+				fail_msg("%s: base %zu: %u packets", both[r].name, i, found);
+			close_burst(&burst);
+		}
+	}
+}
+
+static void test_ethernet_headers_must_be_equal(void **state)
+{
+	static const unsigned differs[] = {0, 6, 15}; /* both addresses, the VLAN's number */
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(differs) / sizeof(differs[0]); i++) {
+		struct sample sample = {.payload = SIZE, .tap = true, .tags = 1};
+		struct burst burst;
+
+		open_burst(&burst);
+		add(&burst, &sample, 0);
+		sample = next_of(&sample);
+		add(&burst, &sample, 0)->data[differs[i]] ^= 4;
+		assert_int_equal(merge(&burst, VNIC_LAYER_ETHERNET, BOTH, "Ethernet"), 2);
+		close_burst(&burst);
+	}
+}
+
 /* The same differences in the first packet: does it still take the second, which is a usual one? */
 static void test_nothing_follows(void **state)
 {
@@ -519,7 +588,7 @@ static void test_nothing_follows(void **state)
 
 			if (first[r].which & ~properties(&sample))
 				continue;
-			/* As the second of three, since a short first one would only be the size. */
+			/* As the second of three: a short first one would only be the size. */
 			open_burst(&burst);
 			add(&burst, &sample, 0);
 			sample = next_of(&sample);
@@ -597,6 +666,33 @@ static void other_checksum_to_do(struct vnic_packet *packet)
 	packet->csum_offset = 16;
 }
 
+/* As an inner header's, with the right sum where the outer one has its checksum. */
+static void checksum_of_inner_header(struct vnic_packet *packet)
+{
+	uint32_t transport = transport_of(packet), network = transport == 20 ? 12 : 8;
+	uint8_t protocol = packet->data[transport == 20 ? 9 : 6];
+	uint32_t field = transport + (protocol == 17 ? 6 : 16);
+	uint8_t pseudo[4] = {0, protocol};
+	uint16_t sum;
+
+	pseudo[2] = (uint8_t)((packet->length_bytes - transport) >> 8);
+	pseudo[3] = (uint8_t)(packet->length_bytes - transport);
+	sum = vnic_checksum_fold(vnic_checksum_add(vnic_checksum_add(0, pseudo, 4),
+						   packet->data + network, transport - network));
+	packet->data[field] = (uint8_t)(sum >> 8);
+	packet->data[field + 1] = (uint8_t)sum;
+	packet->flags = VNIC_PACKET_NEEDS_CSUM;
+	packet->csum_start = (uint16_t)(transport + 100);
+	packet->csum_offset = (uint16_t)(field - transport);
+}
+
+static void checksum_in_another_place(struct vnic_packet *packet)
+{
+	checksum_of_inner_header(packet);
+	packet->csum_start = (uint16_t)transport_of(packet);
+	packet->csum_offset += 2;
+}
+
 static void wrong_pseudo_sum(struct vnic_packet *packet)
 {
 	packet->flags = VNIC_PACKET_NEEDS_CSUM;
@@ -607,11 +703,13 @@ static void wrong_pseudo_sum(struct vnic_packet *packet)
 static void no_udp_checksum(struct vnic_packet *packet)
 {
 	packet->data[transport_of(packet) + 6] = packet->data[transport_of(packet) + 7] = 0;
+	packet->flags = VNIC_PACKET_DATA_VALID;
 }
 
 static void shorter_udp(struct vnic_packet *packet)
 {
 	packet->data[transport_of(packet) + 5]--;
+	packet->flags = VNIC_PACKET_DATA_VALID;
 }
 
 static void spoil_ipv4(struct vnic_packet *packet)
@@ -653,6 +751,8 @@ static void test_broken_packets_are_passed_on(void **state)
 		{"truncated", truncate, ALL},
 		{"a super-packet", be_super, ALL},
 		{"another checksum to do", other_checksum_to_do, ALL},
+		{"an inner checksum to do", checksum_of_inner_header, ALL},
+		{"a checksum in another place", checksum_in_another_place, ALL},
 		{"a wrong sum of the pseudo header", wrong_pseudo_sum, ALL},
 		{"no UDP checksum", no_udp_checksum, UDP},
 		{"a shorter UDP length", shorter_udp, UDP},
@@ -671,8 +771,8 @@ static void test_broken_packets_are_passed_on(void **state)
 	(void)state;
 	for (size_t r = 0; r < sizeof(broken) / sizeof(broken[0]); r++) {
 		for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-			/* In the middle, in front, and at the end, of four. */
-			for (unsigned at = 0; at < 4; at++) {
+			/* In front, in the middle, and at the end of four; 4: all of them */
+			for (unsigned at = 0; at <= 4; at++) {
 				struct sample sample = plain[i];
 				struct burst burst;
 				unsigned found;
@@ -683,11 +783,11 @@ static void test_broken_packets_are_passed_on(void **state)
 				for (unsigned k = 0; k < 4; k++, sample = next_of(&sample)) {
 					struct vnic_packet *packet = add(&burst, &sample, 0);
 
-					if (k == at)
+					if (k == at || at == 4)
 						broken[r].change(packet);
 				}
 				found = merge(&burst, VNIC_LAYER_IP, BOTH, broken[r].name);
-				if (found != (at == 0 || at == 3 ? 2 : 3))
+				if (found != (at == 4 ? 4u : at == 0 || at == 3 ? 2u : 3u))
 					fail_msg("%s: %u packets with the broken one at %u",
 						 broken[r].name, found, at);
 				close_burst(&burst);
@@ -1022,6 +1122,8 @@ int main(void)
 		cmocka_unit_test(test_what_continues_is_merged),
 		cmocka_unit_test(test_description_of_the_result),
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_rules_for_both),
+		cmocka_unit_test(test_ethernet_headers_must_be_equal),
 		cmocka_unit_test(test_nothing_follows),
 		cmocka_unit_test(test_broken_packets_are_passed_on),
 		cmocka_unit_test(test_other_zeros_are_passed_on),

@@ -241,7 +241,7 @@ static void test_both_zeros_of_the_checksum(void **state)
 	free(super.data);
 }
 
-/* The sum of the pseudo header is the sender's: the addresses may be others behind a routing header. */
+/* The sender's: with a routing header, the destination in the IP header is another. */
 static void test_the_sum_of_the_pseudo_header_is_kept(void **state)
 {
 	const struct sample sample = {

@@ -55,7 +55,9 @@ static void close_both(const int descriptors[2])
 int command_prepare(const struct command_options *options, const struct hint_context *context,
 		    struct command **command)
 {
-	struct guard guard = {.options = options, .parent = getpid()};
+	struct guard guard = {
+		.options = options,
+	};
 	struct command *new = calloc(1, sizeof(*new));
 	int control[2], failure[2];
 
@@ -74,6 +76,7 @@ int command_prepare(const struct command_options *options, const struct hint_con
 	new->is_shell = options->is_shell;
 	if (tcgetpgrp(STDIN_FILENO) == getpgrp())
 		new->foreground = getpgrp();
+	guard.has_terminal = new->foreground != 0;
 	guard.control = control[0];
 	guard.failure = failure[1];
 	fflush(NULL); /* or the child has what is buffered too */
@@ -132,6 +135,21 @@ void command_signal(struct command *command, int signal)
 	errno = saved;
 }
 
+/* An interactive shell takes the terminal; one that was killed, or was in a PID namespace where our
+ * process group has no number, did not give it back. */
+static void take_terminal_back(const struct command *command)
+{
+	sigset_t set, before;
+
+	if (!command->foreground || tcgetpgrp(STDIN_FILENO) == command->foreground)
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &set, &before);
+	tcsetpgrp(STDIN_FILENO, command->foreground);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 static bool reap(struct command *command, int options)
 {
 	int status;
@@ -145,6 +163,7 @@ static bool reap(struct command *command, int options)
 	if (pid == 0)
 		return false;
 	command->ended = true;
+	take_terminal_back(command); /* before the summary is printed to it */
 	command->status = pid < 0             ? STATUS_FAILED
 			  : WIFEXITED(status) ? WEXITSTATUS(status)
 					      : STATUS_SIGNAL + WTERMSIG(status);
@@ -187,21 +206,6 @@ void command_end(struct command *command, unsigned grace_ms)
 	}
 }
 
-/* An interactive shell takes the terminal; one that was killed, or was in a PID namespace where our
- * process group has no number, did not give it back. */
-static void take_terminal_back(const struct command *command)
-{
-	sigset_t set, before;
-
-	if (!command->foreground || tcgetpgrp(STDIN_FILENO) == command->foreground)
-		return;
-	sigemptyset(&set);
-	sigaddset(&set, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &set, &before);
-	tcsetpgrp(STDIN_FILENO, command->foreground);
-	sigprocmask(SIG_SETMASK, &before, NULL);
-}
-
 void command_free(struct command *command)
 {
 	if (!command)
@@ -211,6 +215,5 @@ void command_free(struct command *command)
 	close(command->failure);
 	if (!command->ended)
 		command_wait(command);
-	take_terminal_back(command);
 	free(command);
 }

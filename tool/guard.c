@@ -30,6 +30,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static const int watched[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
 /*
  * The child of a fork has every descriptor of its parent's. Those of the tool are all close-on-exec;
  * the others came from whoever started the tool, and are the COMMAND's.
@@ -93,17 +95,39 @@ static void tell_failure(int failure, int code)
 	(void)ignored;
 }
 
-static _Noreturn void run_command(const struct guard *guard, pid_t parent)
+/*
+ * An interactive shell remembers which process group had the terminal, and gives it back when it
+ * ends. In a PID namespace the tool's group has no number, and dash fails at that: so let it be the
+ * shell's own. SIGTTOU is what a background process gets for asking.
+ */
+static void take_terminal(void)
 {
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	setpgid(0, 0);
+	tcsetpgrp(STDIN_FILENO, getpid());
+}
+
+static _Noreturn void run_command(const struct guard *guard, pid_t parent, const sigset_t *mask)
+{
+	struct sigaction action;
 	const struct command_options *options = guard->options;
-	sigset_t none;
+	size_t i;
 	int code;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(STATUS_FAILED);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* The tool's handlers are ours too until execve(): what comes now must not end in them. */
+	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+		if (sigaction(watched[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+			signal(watched[i], SIG_DFL);
+	if (guard->has_terminal && options->is_shell)
+		take_terminal();
+	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (options->stdout_is_taken)
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 	execvp(options->arguments[0], options->arguments);
@@ -193,23 +217,23 @@ static void wait_for_go(int control)
 		_exit(STATUS_FAILED);
 }
 
-static int open_signals(void)
+static int open_signals(sigset_t *before)
 {
-	static const int watched[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	sigset_t set;
 	size_t i;
 
 	sigemptyset(&set);
 	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
 		sigaddset(&set, watched[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigprocmask(SIG_BLOCK, &set, before);
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
 void guard_run(const struct guard *guard)
 {
+	sigset_t mask;
 	struct pollfd polled[2] = {{.fd = guard->control, .events = POLLIN},
-				   {.fd = open_signals(), .events = POLLIN}};
+				   {.fd = open_signals(&mask), .events = POLLIN}};
 	pid_t command, self = getpid();
 
 	prctl(PR_SET_NAME, "vnic-guard");
@@ -224,7 +248,7 @@ void guard_run(const struct guard *guard)
 	wait_for_go(guard->control);
 	command = fork();
 	if (command == 0)
-		run_command(guard, self);
+		run_command(guard, self, &mask);
 	if (command < 0) {
 		tell_failure(guard->failure, errno);
 		_exit(STATUS_CANNOT_EXECUTE);

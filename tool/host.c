@@ -101,9 +101,10 @@ static void catch_signals(const struct host *host)
 	for (i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
 		if (ends[i] == SIGQUIT && !host->report.has_command)
 			continue;
-		if (ends[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 &&
-		    before.sa_handler == SIG_IGN)
-			continue; /* nohup */
+		/* nohup; or a COMMAND in the background of a shell without job control */
+		if ((ends[i] == SIGHUP || host->report.has_command) &&
+		    sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+			continue;
 		sigaction(ends[i], &action, NULL);
 	}
 	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NOCLDSTOP;

@@ -57,6 +57,10 @@ int user_find(const char *name, const struct tool_command *command, struct user 
 		return error_say(NULL, "out of memory");
 	}
 	capng_get_caps_process();
+	if (found->uid == geteuid() && found->uid != 0) {
+		user_free(found); /* nothing to become */
+		return -1;
+	}
 	if (found->uid != geteuid() && !capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID)) {
 		user_free(found);
 		return usage_error(command, "--user: only root can become '%s'", name);
@@ -86,8 +90,6 @@ int user_set_environment(const struct user *user)
 
 static int become(const struct user *user)
 {
-	if (user->uid == geteuid() && user->uid == getuid() && geteuid() != 0)
-		return 0;
 	if (initgroups(user->name, user->gid) < 0)
 		return -errno;
 	if (setresgid(user->gid, user->gid, user->gid) < 0)

@@ -82,7 +82,7 @@ struct guard {
 	const struct command_options *options;
 	int control; /* one byte: 0: go, otherwise a signal for the command; end: we are alone */
 	int failure; /* where an errno goes if the command cannot be run */
-	pid_t parent;
+	bool has_terminal; /* the tool was in the foreground */
 };
 /* Be the process between us and the command. */
 _Noreturn void guard_run(const struct guard *guard);

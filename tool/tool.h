@@ -6,9 +6,8 @@
  * run() parses its options with options_parse(), does its work and returns the exit status.
  *
  * Messages. What a person asked for goes to stdout; errors go to stderr as one line,
- * "vnic: SENTENCE (HINT)". With --json stdout carries one object per line and nothing else; where a
- * command ends with an error the object {"event":"error",...} is the last one, and the line on
- * stderr is written as well.
+ * "vnic: SENTENCE (HINT)". With --json stdout carries one object per line and nothing else; an error is an
+ * object {"event":"error",...} there, and a line on stderr as well. Wrong usage is only told there.
  */
 #ifndef TOOL_H
 #define TOOL_H

@@ -9,6 +9,10 @@
  * socket that is in a group too, other programs' changes come with those programs' sequence numbers:
  * they are known by the port in them.
  *
+ * rtnetlink works while the request is being sent: when sendto(2) returns the answer is there, or its first part, and
+ * the next when that is taken. What is not there then was thrown away because the socket's buffer is full; so
+ * nothing ever waits here.
+ *
  * libmnl builds and reads the messages. Its sockets are not used: they cannot be opened close-on-exec, and
  * they report through errno.
  *
@@ -148,13 +152,13 @@ static int receive_answer(struct vn_netlink *netlink, vn_netlink_part *part, voi
 		const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
 		struct sockaddr_nl from = {0};
 		socklen_t from_length = sizeof(from);
-		int left = (int)recvfrom(netlink->descriptor, buffer, sizeof(buffer), MSG_TRUNC,
-					 (struct sockaddr *)&from, &from_length);
+		int left = (int)recvfrom(netlink->descriptor, buffer, sizeof(buffer),
+					 MSG_TRUNC | MSG_DONTWAIT, (struct sockaddr *)&from, &from_length);
 
 		if (left < 0 && errno == EINTR)
 			continue;
 		if (left < 0)
-			return -errno;
+			return errno == EAGAIN ? -ENOBUFS : -errno;
 		if ((size_t)left > sizeof(buffer))
 			return -EMSGSIZE;
 		if (from.nl_pid != 0) /* another process may write to us too */

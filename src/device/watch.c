@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #define ASK_TRIES 64
+#define DISCARD_MOST 10000
 
 struct vnic_watch {
 	struct vnic_device *lender;   /* of the socket; NULL: the socket is our own */
@@ -157,17 +158,24 @@ int vnic_watch_open(struct vnic_device *device, struct vnic_watch **watch, struc
 	return 0;
 }
 
+static void discard_news(struct vnic_watch *watch)
+{
+	unsigned left = DISCARD_MOST; /* others may be faster than we are */
+	char byte;
+
+	while (left-- > 0 && (recv(watch->netlink.descriptor, &byte, 1, MSG_DONTWAIT) >= 0 ||
+			      errno == ENOBUFS || errno == EINTR))
+		;
+}
+
 /* As it was borrowed: in no group, and without old news for the next borrower. */
 static void give_back(struct vnic_watch *watch)
 {
 	int group = RTNLGRP_LINK;
-	char byte;
 
 	(void)setsockopt(watch->netlink.descriptor, SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, &group,
 			 sizeof(group));
-	while (recv(watch->netlink.descriptor, &byte, 1, MSG_DONTWAIT) >= 0 || errno == ENOBUFS ||
-	       errno == EINTR)
-		;
+	discard_news(watch);
 	watch->lender->reserve = watch->netlink;
 }
 
@@ -217,10 +225,15 @@ static int ask_again(struct vnic_watch *watch)
 	int code = -ENOBUFS;
 	int tries;
 
-	/* Through the socket itself, which is in the right namespace. News that come before the answer are
-	 * older than it, and skipped; those behind it are read later. */
-	for (tries = 0; tries < ASK_TRIES && code == -ENOBUFS; tries++)
+	/*
+	 * Through the socket itself, which is in the right namespace. It is still full of old news, and must
+	 * be emptied for the answer to fit. What comes between that and the answer is older than it, and
+	 * skipped; what comes behind it is read later.
+	 */
+	for (tries = 0; tries < ASK_TRIES && code == -ENOBUFS; tries++) {
+		discard_news(watch);
 		code = vn_link_get(&watch->netlink, watch->index, "", &link, NULL);
+	}
 	if (code == -ENODEV) {
 		watch->gone = true;
 		return 0;

@@ -10,10 +10,10 @@
 
 enum vn_address_kind {
 	VN_ADDRESS_OWN = 1,
-	VN_ADDRESS_PREFIX,      /* the network's first address */
+	VN_ADDRESS_PREFIX, /* the network's first address */
 	VN_ADDRESS_EXCEPTION,
-	VN_ADDRESS_BROADCAST,   /* derived: of an IPv4 address or prefix */
-	VN_ADDRESS_GROUP        /* derived: the solicited-node group of an IPv6 address */
+	VN_ADDRESS_BROADCAST, /* derived: of an IPv4 address or prefix */
+	VN_ADDRESS_GROUP      /* derived: the solicited-node group of an IPv6 address */
 };
 
 struct vn_address_entry {
@@ -21,25 +21,25 @@ struct vn_address_entry {
 	uint8_t kind;
 	uint8_t length_bits;
 	/* Of VN_ADDRESS_OWN on Ethernet only: */
-	uint8_t step;            /* how far announcing it is: see announce.c */
-	bool tentative;          /* answered for, but another host may still turn out to have it */
-	bool conflicted;         /* another host has it: not answered for */
-	bool defended;           /* defended_ns says when */
-	uint8_t nonce[6];        /* of the probe for duplicates that is under way */
-	uint64_t due_ns;         /* when the next step is; UINT64_MAX: no more steps */
+	uint8_t step;     /* how far announcing it is: see announce.c */
+	bool tentative;   /* answered for, but another host may still turn out to have it */
+	bool conflicted;  /* another host has it: not answered for */
+	bool defended;    /* defended_ns says when */
+	uint8_t nonce[6]; /* of the probe for duplicates that is under way */
+	uint64_t due_ns;  /* when the next step is; UINT64_MAX: no more steps */
 	uint64_t defended_ns;
 };
 
 /* Each address and each prefix may bring one derived entry. */
 #define VN_ADDRESS_ENTRIES (2 * VNIC_STACK_ADDRESSES)
-#define VN_ADDRESS_SLOTS 8192   /* a power of 2, and few of them in use */
+#define VN_ADDRESS_SLOTS 8192 /* a power of 2, and few of them in use */
 
 struct vn_addresses {
 	struct vn_address_entry entries[VN_ADDRESS_ENTRIES];
-	unsigned count;          /* of entries, with the derived ones */
-	unsigned given;          /* of those that the user gave */
-	unsigned groups;         /* of VN_ADDRESS_GROUP */
-	uint16_t slots[VN_ADDRESS_SLOTS];   /* index of the entry + 1, 0: none */
+	unsigned count;                   /* of entries, with the derived ones */
+	unsigned given;                   /* of those that the user gave */
+	unsigned groups;                  /* of VN_ADDRESS_GROUP */
+	uint16_t slots[VN_ADDRESS_SLOTS]; /* index of the entry + 1, 0: none */
 	/* The different lengths of the prefixes: one look-up each. */
 	uint8_t lengths4[33], lengths6[129];
 	unsigned lengths4_count, lengths6_count;

@@ -21,8 +21,8 @@
 #define ARP_INTERVAL_NS (2 * VN_SECOND_NS)
 #define NDP_INTERVAL_NS VN_SECOND_NS
 #define REPORT_INTERVAL_NS VN_SECOND_NS
-#define CHANGE_TO_EXCLUDE 4   /* RFC 3810 section 5.2.12: from now on we listen */
-#define REPORTS 2             /* RFC 3810 section 9.1, "robustness" */
+#define CHANGE_TO_EXCLUDE 4 /* RFC 3810 section 5.2.12: from now on we listen */
+#define REPORTS 2           /* RFC 3810 section 9.1, "robustness" */
 
 static uint64_t random_delay(struct vnic_stack *stack)
 {

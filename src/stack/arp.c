@@ -17,7 +17,7 @@
 
 #include "stack/stack.h"
 
-#define DEFEND_INTERVAL_NS (10 * VN_SECOND_NS)   /* RFC 5227 section 1.1 */
+#define DEFEND_INTERVAL_NS (10 * VN_SECOND_NS) /* RFC 5227 section 1.1 */
 
 static void send_arp(struct vnic_stack *stack, const struct vn_link *link,
 		     const struct vnic_arp *arp)

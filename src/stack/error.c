@@ -16,8 +16,8 @@
 #include "base/bytes.h"
 #include "stack/stack.h"
 
-#define IPV4_ERROR_BYTES 576    /* RFC 1812 section 4.3.2.3 */
-#define INTERNETWORK_CONTROL 0xc0   /* precedence of IPv4 errors: RFC 1812 section 4.3.2.5 */
+#define IPV4_ERROR_BYTES 576      /* RFC 1812 section 4.3.2.3 */
+#define INTERNETWORK_CONTROL 0xc0 /* precedence of IPv4 errors: RFC 1812 section 4.3.2.5 */
 
 bool vn_error_allowed(struct vnic_stack *stack)
 {
@@ -94,7 +94,7 @@ static bool is_answerable(const struct vn_input *input, uint8_t type, uint8_t co
 		return false;
 	if (input->source.family == VNIC_IPV6)
 		return !is_about_error_ipv6(input);
-	if (input->ipv4 && input->ipv4->fragment_offset_bytes > 0)
+	if (input->ipv4.fragment_offset_bytes > 0)
 		return false;
 	return !is_about_error_ipv4(input);
 }
@@ -158,8 +158,8 @@ vn_verdict vn_error_send(struct vnic_stack *stack, struct vn_input *input, uint8
 
 	if (!is_answerable(input, type, code))
 		return VNIC_STACK_DROP_NOT_ANSWERABLE;
-	if (input->group && !vn_addresses_choose(&stack->addresses, &input->destination,
-						 &input->source, &source))
+	if (input->group &&
+	    !vn_addresses_choose(&stack->addresses, &input->destination, &input->source, &source))
 		return VNIC_STACK_DROP_NOT_ANSWERABLE;
 	if (!vn_error_allowed(stack))
 		return VNIC_STACK_DROP_ERROR_RATE;

@@ -112,7 +112,7 @@ static vn_verdict reply_ipv6(struct vnic_stack *stack, struct vn_input *input)
 	vn_store16(icmp + 2, checksum);
 
 	memmove(ip, input->ip, 4); /* version, traffic class, flow label */
-	ip[1] &= (uint8_t)~(ECN_BITS << 4);
+	ip[1] &= (uint8_t) ~(ECN_BITS << 4);
 	vn_store16(ip + 4, (uint16_t)length_bytes);
 	ip[6] = VNIC_PROTOCOL_ICMPV6;
 	ip[7] = stack->options.ttl;

@@ -52,7 +52,7 @@ static vn_verdict input_transport(struct vnic_stack *stack, struct vn_input *inp
 static vn_verdict input_options(struct vnic_stack *stack, struct vn_input *input)
 {
 	bool source_route_left = false;
-	unsigned wrong = vn_ipv4_options_check(input->ipv4, &source_route_left);
+	unsigned wrong = vn_ipv4_options_check(&input->ipv4, &source_route_left);
 
 	if (wrong > 0)
 		return vn_error_send(stack, input, VNIC_ICMP_PARAMETER_PROBLEM, 0, wrong << 24);
@@ -92,7 +92,7 @@ static vn_verdict input_whole(struct vnic_stack *stack, const struct vn_input *f
 
 static vn_verdict input_fragment(struct vnic_stack *stack, struct vn_input *input)
 {
-	const struct vnic_ipv4 *ipv4 = input->ipv4;
+	const struct vnic_ipv4 *ipv4 = &input->ipv4;
 	uint32_t header_bytes = input->transport, data_bytes = input->ip_bytes - header_bytes;
 	uint32_t length_bytes;
 	vn_verdict verdict;
@@ -120,17 +120,16 @@ static vn_verdict input_fragment(struct vnic_stack *stack, struct vn_input *inpu
 
 vn_verdict vn_ipv4_input(struct vnic_stack *stack, struct vn_input *input)
 {
-	struct vnic_ipv4 ipv4;
-	int header_bytes = vnic_ipv4_parse(input->ip, input->ip_bytes, &ipv4);
+	const struct vnic_ipv4 *ipv4 = &input->ipv4;
+	int header_bytes = vnic_ipv4_parse(input->ip, input->ip_bytes, &input->ipv4);
 
 	if (header_bytes < 0)
 		return why_refused(input);
-	input->ipv4 = &ipv4;
-	input->ip_bytes = ipv4.total_bytes;
-	input->source = vnic_address_from_bytes(VNIC_IPV4, ipv4.source);
-	input->destination = vnic_address_from_bytes(VNIC_IPV4, ipv4.destination);
-	input->hop_limit = ipv4.ttl;
-	input->protocol = ipv4.protocol;
+	input->ip_bytes = ipv4->total_bytes;
+	input->source = vnic_address_from_bytes(VNIC_IPV4, ipv4->source);
+	input->destination = vnic_address_from_bytes(VNIC_IPV4, ipv4->destination);
+	input->hop_limit = ipv4->ttl;
+	input->protocol = ipv4->protocol;
 	input->protocol_at = 9;
 	input->transport = (uint32_t)header_bytes;
 
@@ -146,13 +145,13 @@ vn_verdict vn_ipv4_input(struct vnic_stack *stack, struct vn_input *input)
 	}
 	if (is_bad_source(stack, input))
 		return VNIC_STACK_DROP_SOURCE;
-	if (ipv4.options_bytes > 0) {
+	if (ipv4->options_bytes > 0) {
 		vn_verdict verdict = input_options(stack, input);
 
 		if (verdict != VNIC_STACK_RECEIVED)
 			return verdict;
 	}
-	if (ipv4.more_fragments || ipv4.fragment_offset_bytes > 0)
+	if (ipv4->more_fragments || ipv4->fragment_offset_bytes > 0)
 		return input_fragment(stack, input);
 	return input_transport(stack, input);
 }

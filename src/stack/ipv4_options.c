@@ -111,8 +111,7 @@ static bool record_timestamp(uint8_t *option, size_t option_bytes, const uint8_t
 		option[3] = (uint8_t)(option[3] + 16);
 		return true;
 	}
-	if ((option[3] & 15) == TIMESTAMP_PRESPECIFIED &&
-	    memcmp(entry, own, VNIC_IPV4_BYTES) != 0)
+	if ((option[3] & 15) == TIMESTAMP_PRESPECIFIED && memcmp(entry, own, VNIC_IPV4_BYTES) != 0)
 		return true;
 	if (with_address) {
 		memcpy(entry, own, VNIC_IPV4_BYTES);
@@ -158,7 +157,7 @@ static bool reverse_route(const struct vnic_stack *stack, uint8_t *option, size_
 unsigned vn_ipv4_options_reply(const struct vnic_stack *stack, const struct vn_input *input,
 			       uint8_t *ip, struct vnic_address *destination)
 {
-	const struct vnic_ipv4 *ipv4 = input->ipv4;
+	const struct vnic_ipv4 *ipv4 = &input->ipv4;
 	uint32_t time = (uint32_t)(stack->now_ns / 1000000) | UINT32_C(0x80000000);
 	size_t offset = 0, option_bytes;
 	const uint8_t *found;

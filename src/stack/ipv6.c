@@ -21,7 +21,7 @@
 #include "stack/stack.h"
 
 #define CHAIN_LINKS 8
-#define PARAMETER_INCOMPLETE_CHAIN 3   /* RFC 7112 section 6 */
+#define PARAMETER_INCOMPLETE_CHAIN 3 /* RFC 7112 section 6 */
 
 /*
  * A host that has our address and says so sends from it. That must be seen, so it alone may come from one

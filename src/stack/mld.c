@@ -16,9 +16,9 @@
 #include "base/bytes.h"
 #include "stack/stack.h"
 
-#define QUERY_BYTES 28           /* without sources: RFC 3810 section 5.1 */
-#define RECORD_BYTES 20          /* without sources: RFC 3810 section 5.2 */
-#define MODE_IS_EXCLUDE 2        /* the current state: everything but no source */
+#define QUERY_BYTES 28    /* without sources: RFC 3810 section 5.1 */
+#define RECORD_BYTES 20   /* without sources: RFC 3810 section 5.2 */
+#define MODE_IS_EXCLUDE 2 /* the current state: everything but no source */
 #define HOP_BY_HOP_BYTES 8
 
 static const struct vnic_address all_mld2_routers = {VNIC_IPV6, {0xff, 0x02, [15] = 0x16}};
@@ -107,7 +107,7 @@ static uint16_t write_records(struct vnic_stack *stack, uint8_t *record, const u
 void vn_mld_report(struct vnic_stack *stack)
 {
 	static const uint8_t router_alert[HOP_BY_HOP_BYTES] = {
-		VNIC_PROTOCOL_ICMPV6, 0, VNIC_IPV6_OPTION_ROUTER_ALERT, 2, 0, 0,
+		VNIC_PROTOCOL_ICMPV6,  0, VNIC_IPV6_OPTION_ROUTER_ALERT, 2, 0, 0,
 		VNIC_IPV6_OPTION_PADN, 0,
 	};
 	struct vnic_address source = source_of_report(&stack->addresses);
@@ -117,13 +117,13 @@ void vn_mld_report(struct vnic_stack *stack)
 	uint8_t *options = ip + VNIC_IPV6_HEADER_BYTES, *message = options + HOP_BY_HOP_BYTES;
 	size_t records_bytes;
 
-	icmp.rest = write_records(stack, message + VNIC_ICMP_HEADER_BYTES,
-				  ip + VN_OUTPUT_BUILT_BYTES);
+	icmp.rest =
+		write_records(stack, message + VNIC_ICMP_HEADER_BYTES, ip + VN_OUTPUT_BUILT_BYTES);
 	if (stack->announce.report_entry >= stack->addresses.count)
 		stack->announce.report_entry = 0;
 	if (icmp.rest == 0)
 		return;
-	records_bytes = icmp.rest * RECORD_BYTES;
+	records_bytes = (size_t)icmp.rest * RECORD_BYTES;
 	memcpy(options, router_alert, HOP_BY_HOP_BYTES);
 	vnic_icmpv6_build(message, VNIC_ICMP_HEADER_BYTES + records_bytes, &source,
 			  &all_mld2_routers, &icmp, records_bytes);

@@ -21,7 +21,7 @@
 
 #include "stack/stack.h"
 
-#define HOP_LIMIT 255   /* proves that no router forwarded it: RFC 4861 section 3.1 */
+#define HOP_LIMIT 255 /* proves that no router forwarded it: RFC 4861 section 3.1 */
 #define TELL_INTERVAL_NS (10 * VN_SECOND_NS)
 
 static const struct vnic_address all_nodes = {VNIC_IPV6, {0xff, 0x02, [15] = 1}};
@@ -31,15 +31,14 @@ static void send_ndp(struct vnic_stack *stack, const struct vn_link *link,
 		     const struct vnic_icmp *icmp, const struct vnic_ndp *ndp)
 {
 	uint8_t *ip = vn_output_buffer(stack), *message = ip + VNIC_IPV6_HEADER_BYTES;
-	int body = vnic_ndp_build(icmp->type, message + VNIC_ICMP_HEADER_BYTES,
-				  VN_OUTPUT_BUILT_BYTES - VNIC_IPV6_HEADER_BYTES -
-					  VNIC_ICMP_HEADER_BYTES,
-				  ndp);
+	int body = vnic_ndp_build(
+		icmp->type, message + VNIC_ICMP_HEADER_BYTES,
+		VN_OUTPUT_BUILT_BYTES - VNIC_IPV6_HEADER_BYTES - VNIC_ICMP_HEADER_BYTES, ndp);
 
 	if (body < 0)
 		return; /* the buffer has room: cannot be */
-	vnic_icmpv6_build(message, VNIC_ICMP_HEADER_BYTES + (size_t)body, source, destination,
-			  icmp, (size_t)body);
+	vnic_icmpv6_build(message, VNIC_ICMP_HEADER_BYTES + (size_t)body, source, destination, icmp,
+			  (size_t)body);
 	vn_output_ip_header(stack, ip, source, destination, VNIC_PROTOCOL_ICMPV6, 0, HOP_LIMIT,
 			    VNIC_ICMP_HEADER_BYTES + (size_t)body);
 	vn_output_ip(stack, link, ip,

@@ -37,14 +37,15 @@ void vn_output_flush(struct vnic_stack *stack)
 static void enqueue(struct vnic_stack *stack, uint8_t *data, size_t length_bytes)
 {
 	struct vn_output *output = &stack->output;
-
-	if (output->count == VNIC_BURST_PACKETS)
-		vn_output_flush(stack);
-	output->packets[output->count++] = (struct vnic_packet){
-		.data = data,
+	struct vnic_packet packet = {
 		.length_bytes = (uint32_t)length_bytes,
 		.capacity_bytes = (uint32_t)length_bytes,
 	};
+
+	if (output->count == VNIC_BURST_PACKETS)
+		vn_output_flush(stack);
+	packet.data = data;
+	output->packets[output->count++] = packet;
 }
 
 uint8_t *vn_output_buffer(struct vnic_stack *stack)
@@ -71,8 +72,8 @@ void vn_output_frame(struct vnic_stack *stack, const struct vn_link *link, uint1
 		memcpy(ethernet.destination, link->mac, VNIC_MAC_BYTES);
 		memcpy(ethernet.source, stack->options.mac, VNIC_MAC_BYTES);
 		memcpy(ethernet.vlan, link->vlan, sizeof(ethernet.vlan));
-		header_bytes = VNIC_ETHERNET_HEADER_BYTES +
-			       (size_t)link->vlan_count * VNIC_VLAN_TAG_BYTES;
+		header_bytes =
+			VNIC_ETHERNET_HEADER_BYTES + (size_t)link->vlan_count * VNIC_VLAN_TAG_BYTES;
 		vnic_ethernet_build(payload - header_bytes, header_bytes, &ethernet);
 	}
 	enqueue(stack, payload - header_bytes, header_bytes + length_bytes);
@@ -83,8 +84,7 @@ size_t vn_output_ip_header_bytes(enum vnic_family family)
 	return family == VNIC_IPV4 ? VNIC_IPV4_HEADER_BYTES : VNIC_IPV6_HEADER_BYTES;
 }
 
-size_t vn_output_ip_header(struct vnic_stack *stack, uint8_t *ip,
-			   const struct vnic_address *source,
+size_t vn_output_ip_header(struct vnic_stack *stack, uint8_t *ip, const struct vnic_address *source,
 			   const struct vnic_address *destination, uint8_t protocol,
 			   uint8_t traffic_class, uint8_t hop_limit, size_t payload_bytes)
 {

@@ -19,7 +19,7 @@ struct vn_link;
 struct vn_output {
 	struct vnic_packet packets[VNIC_BURST_PACKETS];
 	unsigned count;
-	uint8_t *buffers;   /* one for each of packets, VN_OUTPUT_BUFFER_BYTES long */
+	uint8_t *buffers; /* one for each of packets, VN_OUTPUT_BUFFER_BYTES long */
 };
 
 /*
@@ -40,8 +40,7 @@ void vn_output_frame(struct vnic_stack *stack, const struct vn_link *link, uint1
 void vn_output_ip(struct vnic_stack *stack, const struct vn_link *link, uint8_t *ip,
 		  size_t length_bytes);
 /* Write the header of a packet of our own. @return its length in bytes */
-size_t vn_output_ip_header(struct vnic_stack *stack, uint8_t *ip,
-			   const struct vnic_address *source,
+size_t vn_output_ip_header(struct vnic_stack *stack, uint8_t *ip, const struct vnic_address *source,
 			   const struct vnic_address *destination, uint8_t protocol,
 			   uint8_t traffic_class, uint8_t hop_limit, size_t payload_bytes);
 /* How long it is going to be. */

@@ -36,35 +36,36 @@
 
 #define CHUNK_BYTES 1024u
 #define CHUNKS_PER_DATAGRAM 64u
-#define UNIT_BYTES 8u   /* fragments begin at multiples of it */
+#define UNIT_BYTES 8u /* fragments begin at multiples of it */
 #define WORDS (65536u / UNIT_BYTES / 64u)
 #define BUCKETS 4096u
 #define NONE UINT16_MAX
 
 _Static_assert(CHUNK_BYTES == VN_REASSEMBLY_HEADER_BYTES, "a header chain is kept in one chunk");
-_Static_assert(CHUNK_BYTES * CHUNKS_PER_DATAGRAM == 65536, "chunks hold the longest datagram");
+_Static_assert(CHUNK_BYTES *CHUNKS_PER_DATAGRAM == 65536, "chunks hold the longest datagram");
 
 struct datagram {
-	uint16_t older, newer;           /* neighbours in the list by age, or in the list of free ones (newer) */
+	uint16_t older,
+		newer; /* neighbours in the list by age, or in the list of free ones (newer) */
 	uint16_t bucket;
-	bool refused;                    /* overlaps: only here to drop the rest of it */
+	bool refused; /* overlaps: only here to drop the rest of it */
 	bool have_total;
 	uint8_t protocol;
 	uint32_t hash;
 	uint32_t identification;
 	struct vnic_address source, destination;
 	uint64_t expires_ns;
-	uint32_t fragments;              /* that wait here, as counted by VNIC_STACK_FRAGMENTS_WAITING */
+	uint32_t fragments; /* that wait here, as counted by VNIC_STACK_FRAGMENTS_WAITING */
 	uint32_t received_bytes;
-	uint32_t total_bytes;            /* of data */
-	uint32_t end_bytes;              /* the farthest that came */
-	struct vn_link link;             /* this and what follows: of the first fragment */
+	uint32_t total_bytes; /* of data */
+	uint32_t end_bytes;   /* the farthest that came */
+	struct vn_link link;  /* this and what follows: of the first fragment */
 	bool link_group, group;
 	uint16_t header_chunk;
 	uint16_t header_bytes, per_fragment_bytes, next_header_at;
 	uint16_t first_bytes;
 	uint8_t next_header;
-	uint16_t chunk_count;            /* with the header's */
+	uint16_t chunk_count; /* with the header's */
 	uint16_t chunks[CHUNKS_PER_DATAGRAM];
 	uint64_t received[WORDS];
 	uint64_t begins[WORDS];
@@ -76,10 +77,10 @@ struct vn_reassembly {
 	unsigned datagram_count, chunk_count;
 	struct datagram *datagrams;
 	uint8_t *chunks;
-	uint16_t *free_chunks;           /* those that were in use once: a stack */
+	uint16_t *free_chunks; /* those that were in use once: a stack */
 	unsigned free_chunk_count;
-	unsigned fresh_chunk;            /* from here on: never used */
-	uint16_t free_datagram;          /* those that were in use once: a list */
+	unsigned fresh_chunk;   /* from here on: never used */
+	uint16_t free_datagram; /* those that were in use once: a list */
 	unsigned fresh_datagram;
 	uint16_t oldest, newest;
 	uint32_t bucket_datagrams[BUCKETS];
@@ -103,7 +104,7 @@ int vn_reassembly_new(const struct vnic_stack_options *options, struct vn_reasse
 	new->oldest = new->newest = new->free_datagram = NONE;
 	options->random(options->user, new->key, sizeof(new->key));
 	new->datagrams = calloc(new->datagram_count, sizeof(*new->datagrams));
-	new->chunks = malloc((size_t)new->chunk_count * CHUNK_BYTES);
+	new->chunks = malloc((size_t) new->chunk_count *CHUNK_BYTES);
 	new->free_chunks = malloc(new->chunk_count * sizeof(*new->free_chunks));
 	if (!new->datagrams || !new->chunks || !new->free_chunks) {
 		vn_reassembly_free(new);
@@ -238,7 +239,7 @@ static void release(struct vnic_stack *stack, struct datagram *datagram,
 }
 
 /* Give up the oldest datagram of whichever bucket has the most. False if there is none but keep. */
-static bool evict(struct vnic_stack *stack, const uint32_t *measure, const struct datagram *keep)
+static bool evict(struct vnic_stack *stack, const uint32_t *measure, uint16_t keep)
 {
 	struct vn_reassembly *reassembly = stack->reassembly;
 	struct datagram *victim = NULL;
@@ -246,7 +247,7 @@ static bool evict(struct vnic_stack *stack, const uint32_t *measure, const struc
 	for (uint16_t i = reassembly->oldest; i != NONE; i = reassembly->datagrams[i].newer) {
 		struct datagram *datagram = &reassembly->datagrams[i];
 
-		if (datagram == keep)
+		if (i == keep)
 			continue;
 		/* One without chunks would not help where chunks are short. */
 		if (measure == reassembly->bucket_chunks && datagram->chunk_count == 0)
@@ -263,11 +264,11 @@ static bool evict(struct vnic_stack *stack, const uint32_t *measure, const struc
 static uint16_t take_chunk(struct vnic_stack *stack, struct datagram *datagram)
 {
 	struct vn_reassembly *reassembly = stack->reassembly;
-	uint16_t chunk;
+	uint16_t own = (uint16_t)(datagram - reassembly->datagrams), chunk;
 
 	if (reassembly->free_chunk_count == 0 &&
 	    reassembly->fresh_chunk == reassembly->chunk_count &&
-	    !evict(stack, reassembly->bucket_chunks, datagram))
+	    !evict(stack, reassembly->bucket_chunks, own))
 		return NONE;
 	if (reassembly->free_chunk_count > 0)
 		chunk = reassembly->free_chunks[--reassembly->free_chunk_count];
@@ -307,7 +308,7 @@ static struct datagram *begin(struct vnic_stack *stack, const struct vn_input *i
 
 	if (reassembly->free_datagram == NONE &&
 	    reassembly->fresh_datagram == reassembly->datagram_count)
-		evict(stack, reassembly->bucket_datagrams, NULL);
+		evict(stack, reassembly->bucket_datagrams, NONE);
 	if (reassembly->free_datagram != NONE) {
 		datagram = &reassembly->datagrams[reassembly->free_datagram];
 		reassembly->free_datagram = datagram->newer;

@@ -18,15 +18,16 @@ struct vn_reassembly;
 /* A fragment. Its addresses stand in the input that goes with it. */
 struct vn_fragment {
 	uint32_t identification;
-	uint8_t protocol;              /* part of what identifies an IPv4 datagram; 0 for IPv6 */
+	uint8_t protocol; /* part of what identifies an IPv4 datagram; 0 for IPv6 */
 	bool more;
 	uint16_t offset_bytes;
-	uint16_t data_bytes;           /* a multiple of 8 if there are more */
+	uint16_t data_bytes; /* a multiple of 8 if there are more */
 	const uint8_t *data;
-	uint16_t header_bytes;         /* from input->ip on to data, with the fragment header */
-	uint16_t per_fragment_bytes;   /* at its end: the fragment header, not in the whole datagram */
-	uint8_t next_header;           /* IPv6: what follows the fragment header, ... */
-	uint16_t next_header_at;       /* ... to be written there in the whole datagram's header */
+	uint16_t header_bytes; /* from input->ip on to data, with the fragment header */
+	uint16_t
+		per_fragment_bytes; /* at its end: the fragment header, not in the whole datagram */
+	uint8_t next_header;        /* IPv6: what follows the fragment header, ... */
+	uint16_t next_header_at;    /* ... to be written there in the whole datagram's header */
 };
 
 int vn_reassembly_new(const struct vnic_stack_options *options, struct vn_reassembly **reassembly);

@@ -160,7 +160,7 @@ int vnic_stack_new(const struct vnic_stack_options *options, struct vnic_stack *
 	new->announce.report_ns = UINT64_MAX;
 	new->random.used = sizeof(new->random.bytes);
 	new->rate.interval_ns = VN_SECOND_NS / new->options.errors_per_second;
-	new->rate.slack_ns = new->rate.interval_ns * (new->options.errors_burst - 1);
+	new->rate.slack_ns = new->rate.interval_ns *(new->options.errors_burst - 1);
 	new->output.buffers = malloc((size_t)VNIC_BURST_PACKETS * VN_OUTPUT_BUFFER_BYTES);
 	new->whole = malloc(WHOLE_BYTES);
 	if (!new->output.buffers || !new->whole ||

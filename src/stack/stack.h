@@ -35,26 +35,26 @@ struct vn_link {
 struct vn_input {
 	struct vnic_packet *packet;
 	struct vn_link link;
-	bool link_group;          /* the frame went to a group or to everybody */
-	uint8_t *ip;              /* the IP header, inside of packet */
-	uint32_t ip_bytes;        /* of the datagram, from its header on, without the link's padding */
+	bool link_group;   /* the frame went to a group or to everybody */
+	uint8_t *ip;       /* the IP header, inside of packet */
+	uint32_t ip_bytes; /* of the datagram, from its header on, without the link's padding */
 	struct vnic_address source;
 	struct vnic_address destination;
-	bool group;               /* destination is a multicast group of ours, or a broadcast address */
+	bool group; /* destination is a multicast group of ours, or a broadcast address */
 	uint8_t hop_limit;
-	uint8_t protocol;         /* of the transport header */
-	uint32_t transport;       /* where it begins, in bytes from ip */
-	uint32_t protocol_at;     /* where the field stands that says so, in bytes from ip */
-	bool fragmented;          /* there is or was a fragment header */
-	bool reassembled;         /* from fragments, into the memory of stack->whole */
-	bool router_alert;        /* IPv6 */
-	const struct vnic_ipv4 *ipv4;   /* the parsed header of an IPv4 packet */
+	uint8_t protocol;      /* of the transport header */
+	uint32_t transport;    /* where it begins, in bytes from ip */
+	uint32_t protocol_at;  /* where the field stands that says so, in bytes from ip */
+	bool fragmented;       /* there is or was a fragment header */
+	bool reassembled;      /* from fragments, into the memory of stack->whole */
+	bool router_alert;     /* IPv6 */
+	struct vnic_ipv4 ipv4; /* the header of an IPv4 packet */
 };
 
 struct vnic_stack {
 	struct vnic_stack_options options;
 	uint64_t now_ns;
-	uint64_t wake_ns;                /* the earliest time for which something is planned */
+	uint64_t wake_ns; /* the earliest time for which something is planned */
 	_Atomic uint64_t counters[VNIC_STACK_COUNTERS];
 	struct vn_addresses addresses;
 	struct vn_output output;
@@ -62,9 +62,9 @@ struct vnic_stack {
 	/* One datagram of any length, with room for headers before it: see vn_stack_whole(). */
 	uint8_t *whole;
 	struct {
-		uint64_t interval_ns;    /* between two errors on average */
-		uint64_t slack_ns;       /* how far ahead of that a burst may be */
-		uint64_t next_ns;        /* when the next error would be due if they were sent evenly */
+		uint64_t interval_ns; /* between two errors on average */
+		uint64_t slack_ns;    /* how far ahead of that a burst may be */
+		uint64_t next_ns; /* when the next error would be due if they were sent evenly */
 	} rate;
 	struct {
 		uint8_t bytes[256];
@@ -72,12 +72,13 @@ struct vnic_stack {
 	} random;
 	bool link_up;
 	struct {
-		uint64_t pace_ns;        /* not before, or there would be too many at once */
-		unsigned next_entry;     /* whose turn it is */
-		uint64_t report_ns;      /* when to send (or go on with) the report of groups; UINT64_MAX: never */
-		unsigned report_entry;   /* the entry to go on with */
-		unsigned reports_left;   /* whole reports to be sent once more */
-		uint8_t report_type;     /* of the records */
+		uint64_t pace_ns;    /* not before, or there would be too many at once */
+		unsigned next_entry; /* whose turn it is */
+		uint64_t
+			report_ns; /* when to send (or go on with) the report of groups; UINT64_MAX: never */
+		unsigned report_entry; /* the entry to go on with */
+		unsigned reports_left; /* whole reports to be sent once more */
+		uint8_t report_type;   /* of the records */
 	} announce;
 };
 

@@ -63,8 +63,8 @@ static void on_send(void *user, const struct vnic_packet *packets, unsigned coun
 
 	for (unsigned i = 0; i < count; i++) {
 		const struct vnic_packet *packet = &packets[i];
-		const char *wrong = check_packet(packet, run->options.layer, own_mac,
-						 run->options.mtu_bytes);
+		const char *wrong =
+			check_packet(packet, run->options.layer, own_mac, run->options.mtu_bytes);
 		/* The destination of IPv4 stands at the same place but for the Ethernet header. */
 		size_t ip = 0;
 
@@ -72,8 +72,8 @@ static void on_send(void *user, const struct vnic_packet *packets, unsigned coun
 			die(wrong, i, packet->length_bytes);
 		if (run->options.layer == VNIC_LAYER_ETHERNET) {
 			struct vnic_ethernet ethernet;
-			int header = vnic_ethernet_parse(packet->data, packet->length_bytes,
-							 &ethernet);
+			int header =
+				vnic_ethernet_parse(packet->data, packet->length_bytes, &ethernet);
 
 			ip = ethernet.ethertype == VNIC_ETHERTYPE_ARP ? packet->length_bytes
 								      : (size_t)header;
@@ -251,8 +251,9 @@ static void repair(const struct run *run, uint8_t *bytes, size_t length)
 		for (at = 40, next = bytes[6]; vnic_ipv6_is_extension(next);
 		     next = extension.next_header, at += (size_t)rc) {
 			rc = vnic_ipv6_extension_parse(next, bytes + at, length - at, &extension);
-			if (rc < 0 || (next == VNIC_PROTOCOL_FRAGMENT &&
-				       (extension.more_fragments || extension.fragment_offset_bytes)))
+			if (rc < 0 ||
+			    (next == VNIC_PROTOCOL_FRAGMENT &&
+			     (extension.more_fragments || extension.fragment_offset_bytes)))
 				return;
 		}
 		repair_transport(next, bytes + at, length - at, &source, &destination);

@@ -60,7 +60,8 @@ static const char *check_transport(uint8_t protocol, const uint8_t *bytes, size_
 	switch (protocol) {
 	case VNIC_PROTOCOL_ICMP:
 		return vnic_icmp_parse(bytes, length, &icmp) < 0
-			       ? "ICMP cut off or with a wrong checksum" : NULL;
+			       ? "ICMP cut off or with a wrong checksum"
+			       : NULL;
 	case VNIC_PROTOCOL_TCP:
 		if (vnic_tcp_parse(bytes, length, &tcp) < 0 ||
 		    vnic_tcp_verify(bytes, length, source, destination) < 0)
@@ -115,8 +116,8 @@ static const char *check_ipv6(const uint8_t *bytes, size_t length, unsigned mtu_
 		return "IPv6 over the MTU";
 	source = vnic_address_from_bytes(VNIC_IPV6, ipv6.source);
 	destination = vnic_address_from_bytes(VNIC_IPV6, ipv6.destination);
-	if (vnic_address_is_unspecified(&destination) ||
-	    vnic_address_is_loopback(&destination) || vnic_address_is_multicast(&source))
+	if (vnic_address_is_unspecified(&destination) || vnic_address_is_loopback(&destination) ||
+	    vnic_address_is_multicast(&source))
 		return "IPv6 to nobody or loopback, or from a group";
 	for (next = ipv6.next_header; vnic_ipv6_is_extension(next); next = extension.next_header) {
 		int rc = vnic_ipv6_extension_parse(next, bytes + at, length - at, &extension);
@@ -195,10 +196,11 @@ const char *check_packet(const struct vnic_packet *packet, enum vnic_layer layer
 const char *check_counters(const struct vnic_stack *stack)
 {
 	static const enum vnic_stack_counter answers[] = {
-		VNIC_STACK_ARP_REPLIES, VNIC_STACK_NEIGHBOR_ADVERTISEMENTS,
-		VNIC_STACK_ECHO_REPLIES, VNIC_STACK_UNREACHABLES,
-		VNIC_STACK_PARAMETER_PROBLEMS, VNIC_STACK_RESETS, VNIC_STACK_GROUP_QUERIES,
-		VNIC_STACK_CONFLICTS, VNIC_STACK_FRAGMENTS_JOINED, VNIC_STACK_FRAGMENTS_WAITING,
+		VNIC_STACK_ARP_REPLIES,        VNIC_STACK_NEIGHBOR_ADVERTISEMENTS,
+		VNIC_STACK_ECHO_REPLIES,       VNIC_STACK_UNREACHABLES,
+		VNIC_STACK_PARAMETER_PROBLEMS, VNIC_STACK_RESETS,
+		VNIC_STACK_GROUP_QUERIES,      VNIC_STACK_CONFLICTS,
+		VNIC_STACK_FRAGMENTS_JOINED,   VNIC_STACK_FRAGMENTS_WAITING,
 	};
 	static _Thread_local char text[128];
 	uint64_t received = vnic_stack_counter(stack, VNIC_STACK_RECEIVED), sum = 0;

@@ -425,10 +425,10 @@ size_t peer_join(const struct peer *peer, uint8_t *packet)
 		} else {
 			before = VNIC_IPV6_HEADER_BYTES + VNIC_IPV6_FRAGMENT_BYTES;
 			assert_int_equal(answer->ip[6], VNIC_PROTOCOL_FRAGMENT);
-			assert_int_equal(vnic_ipv6_extension_parse(VNIC_PROTOCOL_FRAGMENT,
-								   answer->ip + 40,
-								   answer->ip_length - 40,
-								   &fragment), 8);
+			assert_int_equal(
+				vnic_ipv6_extension_parse(VNIC_PROTOCOL_FRAGMENT, answer->ip + 40,
+							  answer->ip_length - 40, &fragment),
+				8);
 			offset = fragment.fragment_offset_bytes;
 			more = fragment.more_fragments;
 			header = VNIC_IPV6_HEADER_BYTES;

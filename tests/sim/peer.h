@@ -3,9 +3,9 @@
 #ifndef SIM_PEER_H
 #define SIM_PEER_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,9 +28,9 @@ extern const uint8_t peer_mac[VNIC_MAC_BYTES];
 extern const uint8_t stack_mac[VNIC_MAC_BYTES];
 
 struct peer_answer {
-	uint8_t *bytes;      /* with its Ethernet header, if there is one */
+	uint8_t *bytes; /* with its Ethernet header, if there is one */
 	size_t length;
-	uint8_t *ip;         /* behind that: the IP header or ARP */
+	uint8_t *ip; /* behind that: the IP header or ARP */
 	size_t ip_length;
 	uint64_t at_ns;
 };
@@ -39,18 +39,18 @@ struct peer {
 	struct vnic_stack_options options;
 	struct vnic_stack *stack;
 	uint64_t now_ns;
-	uint64_t random;                  /* state of the generator that the stack uses */
+	uint64_t random; /* state of the generator that the stack uses */
 	struct peer_answer *answers;
 	size_t count;
 	size_t room;
-	unsigned conflicts;               /* told by the stack */
+	unsigned conflicts; /* told by the stack */
 	struct vnic_address conflict;
 	/* How the next frames go out. */
 	uint8_t from_mac[VNIC_MAC_BYTES];
 	uint8_t to_mac[VNIC_MAC_BYTES];
 	unsigned vlan_count;
 	struct vnic_vlan_tag vlan[VNIC_VLAN_TAGS];
-	uint8_t flags;                    /* of the next packets */
+	uint8_t flags; /* of the next packets */
 	uint8_t gso_type;
 	uint16_t csum_start, csum_offset; /* without the Ethernet header */
 };

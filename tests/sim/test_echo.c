@@ -118,9 +118,8 @@ static void answers_where_asked_from(void **state)
  * From scapy 2.5: IP(src='10.0.0.1',dst='10.0.0.2',id=1,ttl=1)/ICMP(id=1,seq=2)/b'abcdefgh' and
  * IPv6(src='fd00::1',dst='fd00::2',hlim=1)/ICMPv6EchoRequest(id=1,seq=2,data=b'abcdefgh')
  */
-#define SCAPY_ECHO4 \
-	"45000024000100000101a5d60a0000010a000002 0800666700010002 6162636465666768"
-#define SCAPY_ECHO6 \
+#define SCAPY_ECHO4 "45000024000100000101a5d60a0000010a000002 0800666700010002 6162636465666768"
+#define SCAPY_ECHO6                                                                           \
 	"6000000000103a01 fd000000000000000000000000000001 fd000000000000000000000000000002 " \
 	"8000f41700010002 6162636465666768"
 
@@ -222,7 +221,8 @@ static void drops_damage(void **state)
 	length = peer_echo(packet, PEER6, STACK6, 9);
 	packet[50] ^= 1;
 	assert_verdict(&peer, packet, length, "drop_checksum");
-	length = peer_ip(packet, PEER4, STACK4, VNIC_PROTOCOL_ICMP, (const uint8_t *)"\x08\0\0\0", 4);
+	length = peer_ip(packet, PEER4, STACK4, VNIC_PROTOCOL_ICMP, (const uint8_t *)"\x08\0\0\0",
+			 4);
 	assert_verdict(&peer, packet, length, "drop_malformed");
 	packet[0] = 0x55;
 	assert_verdict(&peer, packet, length, "drop_malformed");

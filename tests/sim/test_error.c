@@ -5,12 +5,13 @@
  */
 #include "peer.h"
 
-#define SCAPY_UDP6 \
+#define SCAPY_UDP6                                                                            \
 	"6000000000121101 fd000000000000000000000000000001 fd000000000000000000000000000002 " \
 	"9c40829a0012c7c7 74726163 65726f757465"
-#define SCAPY_SYN \
-	"4500002c00010000400666c9 0a000001 0a000002 9c400050000003e8000000006002 2000c3ab0000 020405b4"
-#define SCAPY_RECORD_ROUTE \
+#define SCAPY_SYN                                                                               \
+	"4500002c00010000400666c9 0a000001 0a000002 9c400050000003e8000000006002 2000c3ab0000 " \
+	"020405b4"
+#define SCAPY_RECORD_ROUTE                                                                       \
 	"4f0000440001000040014c85 0a000001 0a000002 072708 0a000001 00000000 00000000 00000000 " \
 	"00000000 00000000 00000000 00000000 00000000 00 0800f7fc00010002"
 
@@ -67,8 +68,8 @@ static void assert_error(const struct peer *peer, size_t n, uint8_t type, uint8_
 
 	assert_int_equal(message[0], type);
 	assert_int_equal(message[1], code);
-	assert_int_equal((uint32_t)message[4] << 24 | message[5] << 16 | message[6] << 8 | message[7],
-			 rest);
+	assert_int_equal(
+		(uint32_t)message[4] << 24 | message[5] << 16 | message[6] << 8 | message[7], rest);
 	assert_int_equal(answer->ip_length, header + 8 + quoted);
 	assert_memory_equal(message + 8, packet, quoted);
 	/* From the address that was asked, to the one that asked. */
@@ -159,8 +160,11 @@ static void udp_that_gets_no_error(void **state)
 
 static void offloaded_packets(void **state)
 {
-	struct vnic_tcp tcp = {.source_port = 5, .destination_port = 80, .sequence = 100,
-			       .flags = VNIC_TCP_ACK, .acknowledgment = 77};
+	struct vnic_tcp tcp = {.source_port = 5,
+			       .destination_port = 80,
+			       .sequence = 100,
+			       .flags = VNIC_TCP_ACK,
+			       .acknowledgment = 77};
 	struct peer peer;
 	size_t length;
 
@@ -218,10 +222,15 @@ static void resets(void **state)
 	peer_begin(&peer, VNIC_LAYER_IP, NULL);
 	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
 		const char *const *pair = pairs[i % 2];
-		struct vnic_tcp tcp = {.source_port = 40000, .destination_port = 80,
-				       .sequence = 1000, .acknowledgment = 5000,
-				       .flags = rows[i / 2].flags, .window = 1,
-				       .options_bytes = 4, .options = {2, 4, 5, 0xb4}}, answer;
+		struct vnic_tcp tcp = {.source_port = 40000,
+				       .destination_port = 80,
+				       .sequence = 1000,
+				       .acknowledgment = 5000,
+				       .flags = rows[i / 2].flags,
+				       .window = 1,
+				       .options_bytes = 4,
+				       .options = {2, 4, 5, 0xb4}},
+				answer;
 		size_t length = peer_tcp(packet, pair[0], pair[1], &tcp, rows[i / 2].data_bytes);
 
 		assert_verdict(&peer, packet, length, rows[i / 2].counter);
@@ -242,13 +251,18 @@ static void resets(void **state)
 	assert_string_equal(peer_send_hex(&peer, SCAPY_SYN), "resets");
 	peer_clear(&peer);
 	for (size_t i = 0; i < 3; i++) {
-		struct vnic_tcp tcp = {.source_port = 1, .destination_port = 2, .flags = VNIC_TCP_SYN};
+		struct vnic_tcp tcp = {
+			.source_port = 1, .destination_port = 2, .flags = VNIC_TCP_SYN};
 		size_t length = peer_tcp(packet, i < 2 ? PEER4 : PEER6,
-					 i == 0 ? "10.0.0.255" : i == 1 ? STACK4 : "ff02::1", &tcp, 0);
+					 i == 0   ? "10.0.0.255"
+					 : i == 1 ? STACK4
+						  : "ff02::1",
+					 &tcp, 0);
 
 		if (i == 1)
 			packet[24] ^= 1;
-		assert_verdict(&peer, packet, length, i == 1 ? "drop_checksum" : "drop_not_answerable");
+		assert_verdict(&peer, packet, length,
+			       i == 1 ? "drop_checksum" : "drop_not_answerable");
 	}
 	assert_verdict(&peer, packet, peer_ip(packet, PEER4, STACK4, 6, packet + 100, 19),
 		       "drop_malformed");
@@ -295,7 +309,8 @@ static void unknown_protocols(void **state)
 /* RFC 1122 section 3.2.2 and RFC 4443 section 2.4 (e.1): no error about an error. */
 static void errors_about_errors(void **state)
 {
-	static const uint8_t bad[] = {0, 0, 0xc0, 0, 0, 0, 0, 0}; /* option "answer even to groups": not */
+	static const uint8_t bad[] = {0, 0, 0xc0, 0,
+				      0, 0, 0,    0}; /* option "answer even to groups": not */
 	struct vnic_icmp icmp = {0};
 	struct peer peer;
 
@@ -340,18 +355,19 @@ static void ipv4_options(void **state)
 		uint32_t pointer;
 	} rows[] = {
 		{"\x01\x01\x01\x00", 4, "echo_replies", 0, 0, 0},
-		{"\x94\x04\x00\x00", 4, "echo_replies", 0, 0, 0},             /* router alert */
-		{"\x1e\x04\x00\x00", 4, "echo_replies", 0, 0, 0},             /* unknown */
-		{"\x07\x02\x00\x00", 4, "parameter_problems", 12, 0, 20},     /* too short */
-		{"\x01\x07\x00\x00", 4, "parameter_problems", 12, 0, 21},     /* length 0 */
-		{"\x01\x01\x07\x07", 4, "parameter_problems", 12, 0, 22},     /* over the end */
-		{"\x07\x07\x03\0\0\0\0\0", 8, "parameter_problems", 12, 0, 20},   /* pointer */
+		{"\x94\x04\x00\x00", 4, "echo_replies", 0, 0, 0},               /* router alert */
+		{"\x1e\x04\x00\x00", 4, "echo_replies", 0, 0, 0},               /* unknown */
+		{"\x07\x02\x00\x00", 4, "parameter_problems", 12, 0, 20},       /* too short */
+		{"\x01\x07\x00\x00", 4, "parameter_problems", 12, 0, 21},       /* length 0 */
+		{"\x01\x01\x07\x07", 4, "parameter_problems", 12, 0, 22},       /* over the end */
+		{"\x07\x07\x03\0\0\0\0\0", 8, "parameter_problems", 12, 0, 20}, /* pointer */
 		{"\x44\x04\x02\x00", 4, "parameter_problems", 12, 0, 20},
 		{"\x44\x08\x05\x02\0\0\0\0", 8, "parameter_problems", 12, 0, 20}, /* flags */
-		{"\x83\x07\x04\x0a\0\0\x05\0", 8, "unreachables", 3, 5, 0},   /* go on, please */
+		{"\x83\x07\x04\x0a\0\0\x05\0", 8, "unreachables", 3, 5, 0}, /* go on, please */
 		{"\x89\x07\x04\x0a\0\0\x05\0", 8, "unreachables", 3, 5, 0},
 		{"\x83\x03\x04\x83\x03\x04\0\0", 8, "parameter_problems", 12, 0, 23},
-		{"\x83\x07\x08\xe0\0\0\x05\0", 8, "parameter_problems", 12, 0, 20}, /* back by a group */
+		{"\x83\x07\x08\xe0\0\0\x05\0", 8, "parameter_problems", 12, 0,
+		 20}, /* back by a group */
 	};
 	struct peer peer;
 
@@ -432,8 +448,8 @@ static void ipv6_extensions(void **state)
 		{"unknown, skip", 60, "\0\0\x1e\x04\0\0\0\0", 8, "echo_replies", 0, 0},
 		{"unknown, discard", 60, "\0\0\x5e\x04\0\0\0\0", 8, "drop_protocol", 0, 0},
 		{"unknown, tell", 60, "\0\0\x9e\x04\0\0\0\0", 8, "parameter_problems", 2, 42},
-		{"unknown, tell unless group", 0, "\0\0\x01\0\xde\x02\0\0", 8,
-		 "parameter_problems", 2, 44},
+		{"unknown, tell unless group", 0, "\0\0\x01\0\xde\x02\0\0", 8, "parameter_problems",
+		 2, 44},
 		{"jumbo payload", 0, "\0\0\xc2\x04\0\x01\0\0", 8, "parameter_problems", 2, 42},
 		{"option over the end", 60, "\0\0\x1e\x05\0\0\0\0", 8, "drop_malformed", 0, 0},
 		{"header over the end", 60, "\0\xff\x01\x04\0\0\0\0", 8, "drop_malformed", 0, 0},
@@ -556,16 +572,11 @@ static void fits_the_smallest_mtu(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(port_unreachable),
-		cmocka_unit_test(udp_that_gets_no_error),
-		cmocka_unit_test(offloaded_packets),
-		cmocka_unit_test(resets),
-		cmocka_unit_test(unknown_protocols),
-		cmocka_unit_test(errors_about_errors),
-		cmocka_unit_test(ipv4_options),
-		cmocka_unit_test(options_come_back),
-		cmocka_unit_test(ipv6_extensions),
-		cmocka_unit_test(limits_the_rate),
+		cmocka_unit_test(port_unreachable),      cmocka_unit_test(udp_that_gets_no_error),
+		cmocka_unit_test(offloaded_packets),     cmocka_unit_test(resets),
+		cmocka_unit_test(unknown_protocols),     cmocka_unit_test(errors_about_errors),
+		cmocka_unit_test(ipv4_options),          cmocka_unit_test(options_come_back),
+		cmocka_unit_test(ipv6_extensions),       cmocka_unit_test(limits_the_rate),
 		cmocka_unit_test(fits_the_smallest_mtu),
 	};
 

@@ -137,9 +137,11 @@ static void joins_the_longest_in_every_order(void **state)
 
 					if (strcmp(counter, i + 1 < count ? "fragments_waiting"
 									  : "echo_replies") != 0)
-						fail_msg("IPv%d, MTU %zu, order %u: fragment %zu of "
-							 "%zu ends in %s", family, mtus[m],
-							 (unsigned)order, i, count, counter);
+						fail_msg(
+							"IPv%d, MTU %zu, order %u: fragment %zu of "
+							"%zu ends in %s",
+							family, mtus[m], (unsigned)order, i, count,
+							counter);
 				}
 				assert_joined_reply(&peer, length);
 				peer_clear(&peer);
@@ -204,7 +206,8 @@ static void copies_options(void **state)
 	assert_memory_equal(peer_answer(&peer, 0)->ip + 20, "\x07\x07\x08", 3); /* it is full */
 	for (size_t i = 1; i < peer.count; i++) {
 		assert_int_equal(peer_answer(&peer, i)->ip[0], 0x47);
-		assert_memory_equal(peer_answer(&peer, i)->ip + 20, "\x83\x07\x04\x0a\0\0\x01\0", 8);
+		assert_memory_equal(peer_answer(&peer, i)->ip + 20, "\x83\x07\x04\x0a\0\0\x01\0",
+				    8);
 	}
 	assert_int_equal(peer_join(&peer, joined), length);
 	assert_memory_equal(joined + 36 + 8, whole + 36 + 8, 100);
@@ -265,7 +268,8 @@ static void overlaps_and_duplicates(void **state)
 			const char *counter;
 
 			peer_begin(&peer, VNIC_LAYER_IP, NULL);
-			assert_string_equal(send_range(&peer, length, 0, 800, 9), "fragments_waiting");
+			assert_string_equal(send_range(&peer, length, 0, 800, 9),
+					    "fragments_waiting");
 			assert_string_equal(send_range(&peer, length, 1600, 800, 9),
 					    "fragments_waiting");
 			counter = send_range(&peer, length, rows[i].offset, rows[i].length, 9);
@@ -280,8 +284,8 @@ static void overlaps_and_duplicates(void **state)
 						    "drop_reassembly_overlap");
 				peer_wait(&peer, 61 * SECOND_NS);
 				assert_int_equal(peer.count, 0);
-				assert_int_equal(peer_counter(&peer, VNIC_STACK_DROP_REASSEMBLY_TIMEOUT),
-						 0);
+				assert_int_equal(
+					peer_counter(&peer, VNIC_STACK_DROP_REASSEMBLY_TIMEOUT), 0);
 				/* Then the name may be used again. */
 				assert_string_equal(send_range(&peer, length, 0, 800, 9),
 						    "fragments_waiting");
@@ -382,8 +386,8 @@ static void times_out(void **state)
 		bool first;
 		const char *to;
 	} rows[] = {
-		{4, true, STACK4}, {4, false, STACK4}, {6, true, STACK6}, {6, false, STACK6},
-		{6, true, "ff02::1"},
+		{4, true, STACK4},  {4, false, STACK4},   {6, true, STACK6},
+		{6, false, STACK6}, {6, true, "ff02::1"},
 	};
 	struct peer peer;
 
@@ -490,7 +494,8 @@ static void send_attack(struct peer *peer, uint64_t *seed, bool last)
 		  peer_counter(peer, VNIC_STACK_DROP_REASSEMBLY_FULL);
 	peer_send_ip(peer, fragment, length);
 	assert_int_equal(peer_counter(peer, VNIC_STACK_FRAGMENTS_WAITING) +
-			 peer_counter(peer, VNIC_STACK_DROP_REASSEMBLY_FULL), waiting + 1);
+				 peer_counter(peer, VNIC_STACK_DROP_REASSEMBLY_FULL),
+			 waiting + 1);
 }
 
 /* 10,000 fragments from as many hosts whose others never come: what is held stays bounded, and honest work goes on. */

@@ -4,15 +4,16 @@
 
 #include "peer.h"
 
-#define SCAPY_ARP \
-	"ffffffffffff 020000000001 0806 0001080006040001 020000000001 0a000001 000000000000 0a000002"
-#define SCAPY_SOLICITATION \
-	"3333ff000002 020000000001 86dd 6000000000203aff fd000000000000000000000000000001 " \
+#define SCAPY_ARP                                                                             \
+	"ffffffffffff 020000000001 0806 0001080006040001 020000000001 0a000001 000000000000 " \
+	"0a000002"
+#define SCAPY_SOLICITATION                                                                    \
+	"3333ff000002 020000000001 86dd 6000000000203aff fd000000000000000000000000000001 "   \
 	"ff0200000000000000000001ff000002 87007d9700000000 fd000000000000000000000000000002 " \
 	"0101020000000001"
-#define SCAPY_QUERY \
+#define SCAPY_QUERY                                                                         \
 	"333300000001 020000000001 86dd 6000000000240001 fe800000000000000000000000000001 " \
-	"ff020000000000000000000000000001 3a00050200000100 82007c3b03e80000 " \
+	"ff020000000000000000000000000001 3a00050200000100 82007c3b03e80000 "               \
 	"00000000000000000000000000000000 00000000"
 
 static uint8_t packet[PACKET_BYTES_MAX];
@@ -51,7 +52,7 @@ static void answers_arp(void **state)
 		{VNIC_ARP_REQUEST, "192.0.2.1", STACK4, "arp_replies"}, /* whatever its network */
 		{VNIC_ARP_REQUEST, PEER4, "10.0.0.3", "drop_not_ours"},
 		{VNIC_ARP_REQUEST, PEER4, "10.0.0.255", "drop_not_ours"},
-		{VNIC_ARP_REQUEST, PEER4, PEER4, "drop_not_ours"},      /* an announcement */
+		{VNIC_ARP_REQUEST, PEER4, PEER4, "drop_not_ours"}, /* an announcement */
 		{VNIC_ARP_REPLY, PEER4, STACK4, "drop_unwanted"},
 		{3, PEER4, STACK4, "drop_unwanted"},
 		{VNIC_ARP_REQUEST, "224.0.0.1", STACK4, "drop_source"},
@@ -175,7 +176,7 @@ static void answers_solicitations(void **state)
 	} rows[] = {
 		{PEER6, "ff02::1:ff00:2", STACK6, true, "neighbor_advertisements"},
 		{PEER6, "ff02::1:ff00:2", STACK6, false, "neighbor_advertisements"},
-		{PEER6, STACK6, STACK6, false, "neighbor_advertisements"},   /* is it still there? */
+		{PEER6, STACK6, STACK6, false, "neighbor_advertisements"}, /* is it still there? */
 		{"fe80::1", "ff02::1:ff00:2", STACK6_LINK, true, "neighbor_advertisements"},
 		{"::", "ff02::1:ff00:2", STACK6, false, "neighbor_advertisements"}, /* a probe */
 		{"::", "ff02::1:ff00:2", STACK6, true, "drop_malformed"},
@@ -307,8 +308,8 @@ static void announces_itself(void **state)
 	peer_wait(&peer, 0);
 	assert_int_equal(count_type(&peer, 0), 1);
 	peer_wait(&peer, 10 * SECOND_NS);
-	assert_int_equal(count_type(&peer, 0), 2);     /* ARP */
-	assert_int_equal(count_type(&peer, 135), 2);   /* probes for two addresses */
+	assert_int_equal(count_type(&peer, 0), 2);   /* ARP */
+	assert_int_equal(count_type(&peer, 135), 2); /* probes for two addresses */
 	assert_int_equal(count_type(&peer, 136), 4);
 	assert_int_equal(count_type(&peer, 143), 2);
 	assert_int_equal(peer.count, 10);
@@ -403,8 +404,8 @@ static void gives_up_a_duplicate(void **state)
 		peer_clear(&peer);
 		ndp = ndp_of(STACK6, true);
 		counter = solicit(&peer, PEER6, "ff02::1:ff00:2", &ndp);
-		assert_string_equal(counter, rows[i].gives_up ? "drop_not_ours"
-							      : "neighbor_advertisements");
+		assert_string_equal(counter,
+				    rows[i].gives_up ? "drop_not_ours" : "neighbor_advertisements");
 		/* The next link is another chance. */
 		vnic_stack_link_up(peer.stack, peer.now_ns);
 		assert_true(vnic_stack_has(peer.stack, &address));
@@ -460,7 +461,8 @@ static void reports_groups(void **state)
 	/* One group for both addresses, ff02::1:ff00:2, from the link-local one. */
 	assert_int_equal(peer_answer(&peer, 0)->ip[55], 1);
 	assert_int_equal(peer_answer(&peer, 0)->ip[56], 2);
-	assert_memory_equal(peer_answer(&peer, 0)->ip + 60, peer_address("ff02::1:ff00:2").bytes, 16);
+	assert_memory_equal(peer_answer(&peer, 0)->ip + 60, peer_address("ff02::1:ff00:2").bytes,
+			    16);
 	assert_memory_equal(peer_answer(&peer, 0)->ip + 8, peer_address(STACK6_LINK).bytes, 16);
 	peer_wait(&peer, 100 * SECOND_NS);
 	assert_int_equal(peer.count, 1);

@@ -20,7 +20,8 @@ static void random_nothing(void *user, void *bytes, size_t length_bytes)
 
 static void refuses_wrong_options(void **state)
 {
-	static const struct vnic_stack_options good = {.send = send_nothing, .random = random_nothing};
+	static const struct vnic_stack_options good = {.send = send_nothing,
+						       .random = random_nothing};
 	struct vnic_stack_options options;
 	struct vnic_stack *stack = (struct vnic_stack *)&options;
 	struct vnic_error error = {0};
@@ -29,15 +30,34 @@ static void refuses_wrong_options(void **state)
 	for (unsigned i = 0; i < 9; i++) {
 		options = good;
 		switch (i) {
-		case 0: options.send = NULL; break;
-		case 1: options.random = NULL; break;
-		case 2: options.mtu_bytes = 67; break;
-		case 3: options.mtu_bytes = 65536; break;
-		case 4: options.layer = VNIC_LAYER_ETHERNET; break; /* no MAC */
-		case 5: options.layer = VNIC_LAYER_ETHERNET; options.mac[0] = 1; break;
-		case 6: options.layer = 2; break;
-		case 7: options.reassembly_datagrams = 4097; break;
-		default: options.reassembly_bytes = (64 << 20) + 1; break;
+		case 0:
+			options.send = NULL;
+			break;
+		case 1:
+			options.random = NULL;
+			break;
+		case 2:
+			options.mtu_bytes = 67;
+			break;
+		case 3:
+			options.mtu_bytes = 65536;
+			break;
+		case 4:
+			options.layer = VNIC_LAYER_ETHERNET;
+			break; /* no MAC */
+		case 5:
+			options.layer = VNIC_LAYER_ETHERNET;
+			options.mac[0] = 1;
+			break;
+		case 6:
+			options.layer = 2;
+			break;
+		case 7:
+			options.reassembly_datagrams = 4097;
+			break;
+		default:
+			options.reassembly_bytes = (64 << 20) + 1;
+			break;
 		}
 		memset(&error, 0, sizeof(error));
 		assert_int_equal(vnic_stack_new(&options, &stack, &error), -EINVAL);
@@ -66,13 +86,20 @@ static void refuses_wrong_addresses(void **state)
 		const char *prefix;
 		int address, network; /* what adding it as either returns */
 	} rows[] = {
-		{"10.0.0.2/24", 0, 0},           {"10.0.0.255/24", -EINVAL, 0},
-		{"10.0.0.255/31", 0, 0},         {"10.0.0.7/32", 0, 0},
-		{"224.0.0.1/32", -EINVAL, -EINVAL}, {"255.255.255.255/32", -EINVAL, -EINVAL},
-		{"0.0.0.0/0", -EINVAL, 0},       {"0.0.0.1/8", -EINVAL, -EINVAL},
-		{"127.0.0.1/8", -EINVAL, -EINVAL},  {"fd00::1/64", 0, 0},
-		{"::/0", -EINVAL, 0},            {"::1/128", -EINVAL, -EINVAL},
-		{"ff02::1/128", -EINVAL, -EINVAL},  {"::/128", -EINVAL, -EINVAL},
+		{"10.0.0.2/24", 0, 0},
+		{"10.0.0.255/24", -EINVAL, 0},
+		{"10.0.0.255/31", 0, 0},
+		{"10.0.0.7/32", 0, 0},
+		{"224.0.0.1/32", -EINVAL, -EINVAL},
+		{"255.255.255.255/32", -EINVAL, -EINVAL},
+		{"0.0.0.0/0", -EINVAL, 0},
+		{"0.0.0.1/8", -EINVAL, -EINVAL},
+		{"127.0.0.1/8", -EINVAL, -EINVAL},
+		{"fd00::1/64", 0, 0},
+		{"::/0", -EINVAL, 0},
+		{"::1/128", -EINVAL, -EINVAL},
+		{"ff02::1/128", -EINVAL, -EINVAL},
+		{"::/128", -EINVAL, -EINVAL},
 		{"fe80::1/64", 0, 0},
 	};
 	struct vnic_prefix bad = {{VNIC_IPV4, {10, 0, 0, 1}}, 33};
@@ -125,20 +152,33 @@ static void answers_for_prefixes(void **state)
 		const char *address;
 		bool has;
 	} rows[] = {
-		{"10.9.0.1", false},       /* excepted */
-		{"10.9.0.2", true},        {"10.9.255.254", true},
-		{"10.9.0.0", false},       {"10.9.255.255", false},
-		{"10.10.0.0", false},      {"10.8.255.255", false},
-		{"192.0.2.4", true},       {"192.0.2.5", true},       {"192.0.2.6", false},
-		{"198.51.100.9", true},    {"198.51.100.8", false},
-		{"fd09::1", false},        {"fd09::2", true},
-		{"fd09::", false},         {"fd09::ffff:ffff:ffff:ffff", true},
-		{"fd09:0:0:1::", false},   {"224.0.0.1", false},      {"ff02::1", false},
-		{"fd0a::", true},          {"fd0a::1", true},         {"fd0a::2", false},
+		{"10.9.0.1", false}, /* excepted */
+		{"10.9.0.2", true},
+		{"10.9.255.254", true},
+		{"10.9.0.0", false},
+		{"10.9.255.255", false},
+		{"10.10.0.0", false},
+		{"10.8.255.255", false},
+		{"192.0.2.4", true},
+		{"192.0.2.5", true},
+		{"192.0.2.6", false},
+		{"198.51.100.9", true},
+		{"198.51.100.8", false},
+		{"fd09::1", false},
+		{"fd09::2", true},
+		{"fd09::", false},
+		{"fd09::ffff:ffff:ffff:ffff", true},
+		{"fd09:0:0:1::", false},
+		{"224.0.0.1", false},
+		{"ff02::1", false},
+		{"fd0a::", true},
+		{"fd0a::1", true},
+		{"fd0a::2", false},
 	};
 	static const char *const prefixes[] = {"10.9.8.7/16", "192.0.2.4/31", "198.51.100.9/32",
 					       "fd09::/64", "fd0a::/127"};
-	struct vnic_address excepted = peer_address("10.9.0.1"), excepted6 = peer_address("fd09::1");
+	struct vnic_address excepted = peer_address("10.9.0.1"),
+			    excepted6 = peer_address("fd09::1");
 	struct peer peer;
 	size_t length;
 
@@ -178,7 +218,8 @@ static void answers_for_prefixes(void **state)
 static void yields_within_prefixes(void **state)
 {
 	struct vnic_prefix prefix = prefix_of("10.9.0.0/16"), prefix6 = prefix_of("fd09::/64");
-	struct vnic_arp arp = {.operation = VNIC_ARP_REQUEST, .sender_ip = {10, 9, 0, 1},
+	struct vnic_arp arp = {.operation = VNIC_ARP_REQUEST,
+			       .sender_ip = {10, 9, 0, 1},
 			       .target_ip = {10, 9, 1, 2}};
 	struct vnic_ndp ndp = {.target = {0xfd, 9, [15] = 0x77}};
 	struct peer peer;
@@ -251,7 +292,8 @@ static void holds_1024_addresses(void **state)
 	(void)state;
 	peer_begin(&peer, VNIC_LAYER_IP, NULL); /* has 3 */
 	for (unsigned i = 0; i < VNIC_STACK_ADDRESSES - 3; i++) {
-		snprintf(text, sizeof(text), i % 2 ? "fd00::%x:1/64" : "10.1.%u.7/24", i % 2 ? i : i / 2);
+		snprintf(text, sizeof(text), i % 2 ? "fd00::%x:1/64" : "10.1.%u.7/24",
+			 i % 2 ? i : i / 2);
 		if (i / 2 > 255 && i % 2 == 0)
 			snprintf(text, sizeof(text), "10.2.%u.7/24", i / 2 - 256);
 		peer_add(&peer, text);
@@ -342,9 +384,14 @@ static void survives_noise(void **state)
 
 			r >>= 16;
 			switch (r % 3) {
-			case 0: length = peer_echo(packet, from[pair], to[pair], r >> 4 & 255); break;
-			case 1: length = peer_udp(packet, from[pair], to[pair], r >> 4 & 255); break;
-			default: length = peer_tcp(packet, from[pair], to[pair], &tcp, r >> 4 & 255);
+			case 0:
+				length = peer_echo(packet, from[pair], to[pair], r >> 4 & 255);
+				break;
+			case 1:
+				length = peer_udp(packet, from[pair], to[pair], r >> 4 & 255);
+				break;
+			default:
+				length = peer_tcp(packet, from[pair], to[pair], &tcp, r >> 4 & 255);
 			}
 			while (changes-- > 0) {
 				r = peer_random(&random);

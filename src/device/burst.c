@@ -355,37 +355,74 @@ static int judge(int code)
 	}
 }
 
+/* How far a burst got, and why no further. */
+struct progress {
+	uint64_t sent;
+	uint64_t bytes;
+	uint64_t refused;
+	unsigned done;
+	int code;   /* of write(2), for the packet at which it stopped; 0: it did not */
+};
+
+/* exact: stop at every packet that is not sent, and not only where the rest will fare no better. */
+static struct progress send_burst(struct vn_queue *queue, const struct vnic_packet *packets,
+				  unsigned wanted, bool exact)
+{
+	struct progress progress = {0};
+
+	for (; progress.done < wanted; progress.done++) {
+		int result = send_one(queue, &packets[progress.done]);
+
+		if (result == 0) {
+			progress.sent++;
+			progress.bytes += packets[progress.done].length_bytes;
+			continue;
+		}
+		if (exact || judge(result) < 0) {
+			progress.code = result;
+			break;
+		}
+		progress.refused++;
+	}
+	count(&queue->counters.sent_packets, progress.sent);
+	count(&queue->counters.sent_bytes, progress.bytes);
+	count(&queue->counters.send_refused_packets, progress.refused);
+	return progress;
+}
+
 int vnic_device_send(struct vnic_device *device, unsigned queue_number,
 		     const struct vnic_packet *packets, unsigned wanted)
 {
 	struct vn_queue *queue;
-	uint64_t sent = 0;
-	uint64_t bytes = 0;
-	uint64_t refused = 0;
-	unsigned i;
-	int code = 0;
+	struct progress progress;
+	int code;
 
 	if (queue_number >= device->queue_count || wanted < 1 || wanted > VNIC_BURST_PACKETS)
 		return -EINVAL;
 	queue = &device->queues[queue_number];
-	for (i = 0; i < wanted; i++) {
-		int result = send_one(queue, &packets[i]);
+	progress = send_burst(queue, packets, wanted, false);
+	if (progress.done > 0)
+		return (int)progress.done;
+	code = judge(progress.code);
+	count(&queue->counters.send_link_down, code == -ENETDOWN);
+	count(&queue->counters.send_full, code == -EAGAIN);
+	return code;
+}
 
-		if (result == 0) {
-			sent++;
-			bytes += packets[i].length_bytes;
-			continue;
-		}
-		code = judge(result);
-		if (code < 0)
-			break;
-		refused++;
-	}
-	count(&queue->counters.sent_packets, sent);
-	count(&queue->counters.sent_bytes, bytes);
-	count(&queue->counters.send_refused_packets, refused);
-	if (i > 0)
-		return (int)i;
+int vn_device_offer(struct vnic_device *device, unsigned queue_number,
+		    const struct vnic_packet *packets, unsigned wanted)
+{
+	struct vn_queue *queue = &device->queues[queue_number];
+	struct progress progress = send_burst(queue, packets, wanted, true);
+	int code;
+
+	if (progress.done > 0)
+		return (int)progress.done;
+	code = judge(progress.code);
+	if (code == 0)
+		return -EINVAL;
+	if (code == -EBADF)
+		return -ENODEV;
 	count(&queue->counters.send_link_down, code == -ENETDOWN);
 	count(&queue->counters.send_full, code == -EAGAIN);
 	return code;

@@ -55,6 +55,16 @@ struct vnic_device {
 /** A descriptor for ioctl(2): a queue that is detached answers too. */
 int vn_device_control(const struct vnic_device *device);
 
+/**
+ * As vnic_device_send(), but the burst ends at each packet that is not sent.
+ * @param wanted  1 to VNIC_BURST_PACKETS
+ * @return the number sent, at least 1; -EAGAIN, -ENETDOWN, -ENODEV: as there; -EINVAL: the first packet is refused,
+ *         and not counted here: the caller may try it in another form. A kernel that cannot segment a super-packet
+ *         may call that -ENETDOWN, too
+ */
+int vn_device_offer(struct vnic_device *device, unsigned queue, const struct vnic_packet *packets,
+		    unsigned wanted);
+
 /** The error of a call that found its interface deleted. */
 int vn_device_gone(struct vnic_error *error);
 

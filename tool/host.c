@@ -70,21 +70,21 @@ static void handle_signal(int number, siginfo_t *info, void *context)
 {
 	struct command *command = run_state.command;
 	struct vnic_device *device = run_state.device;
+	int saved = errno;
 
 	(void)context;
 	if (number != SIGCHLD && number != SIGIO) {
-		if (command) {
-			/* From the terminal it has come to the COMMAND already. */
-			if (info->si_code != SI_KERNEL) {
-				command_signal(command, number);
-				run_state.stopped = number;
-			}
+		/* From the terminal it has come to the COMMAND already. */
+		if (command && info->si_code == SI_KERNEL)
 			return;
-		}
+		if (command)
+			command_signal(command, number);
 		run_state.stopped = number;
 	}
+	/* With a COMMAND this only makes the loop look whether it has ended. */
 	if (device)
 		vnic_stop(device);
+	errno = saved;
 }
 
 /* Without a COMMAND a second Ctrl-C kills at once, should the output be stuck. */

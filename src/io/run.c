@@ -14,15 +14,10 @@
  * A worker reads its queue until it is empty, burst by burst; then it waits in ppoll(2), for as
  * long as the handler's timer allows, for its queue, the stop descriptor and (worker 0) the watch.
  * A queue that never becomes empty must not keep it from looking at the others, so after
- * BURSTS_MOST bursts it looks without waiting. An idle worker sleeps without a timeout and costs
+ * VN_BURSTS_MOST bursts it looks without waiting. An idle worker sleeps without a timeout and costs
  * nothing.
  *
- * To sleep and be woken costs more than a packet does. Where packets follow one another at shorter
- * distances than SPIN_MOST_NS a worker therefore goes on reading for a while before it sleeps.
- * Whether that pays is learned from the distances themselves: each time that the next packet came
- * within SPIN_MOST_NS of the last doubles the while, and the first that took longer ends it. A ping
- * per second never makes it spin, and no more than SPIN_MOST_NS are ever lost by it. On a single
- * CPU it would only keep the sender from running.
+ * Before it sleeps it may go on reading for a short while (wait.c).
  *
  * An interface that is deleted shows in three ways, in any order: POLLERR, -ENODEV from a call, and
  * an event of the watch. Each of them ends the run; the handler is told once, at the end, when its
@@ -32,23 +27,16 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 #include <vnic/run.h>
 
 #include "base/error.h"
 #include "device/device.h"
+#include "io/wait.h"
 
-/* 1,024 packets: a few milliseconds at most, unless the handler takes its time. */
-#define BURSTS_MOST 16
-#define SPIN_LEAST_NS 5000
-#define SPIN_MOST_NS 50000
 /* For handlers that put a header of their own before a packet. */
 #define HEADROOM_BYTES 128
 
@@ -57,7 +45,6 @@ struct run {
 	const struct vnic_handler *handler;
 	void *user;
 	int stop; /* the device's eventfd */
-	bool may_spin;
 	struct vnic_watch *watch;   /* worker 0 only, as is the name */
 	char name[VNIC_NAME_BYTES]; /* the last that we heard of */
 	atomic_flag
@@ -74,9 +61,8 @@ struct vnic_worker {
 	pthread_t thread; /* not of worker 0 */
 	bool is_gone;     /* a call said that there is no interface any more */
 	uint64_t now_ns;
-	uint64_t timer_ns;   /* when the handler wants to be called */
-	uint64_t traffic_ns; /* when the last packets came */
-	uint64_t spin_ns;    /* how long to go on reading after that */
+	uint64_t timer_ns; /* when the handler wants to be called */
+	struct vn_spin spin;
 };
 
 enum {
@@ -86,29 +72,9 @@ enum {
 	DESCRIPTORS
 };
 
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static void wake_all(int stop)
-{
-	uint64_t one = 1;
-	/* It fails only where it is readable already (or its counter would run over). */
-	ssize_t ignored = write(stop, &one, sizeof(one));
-
-	(void)ignored;
-}
-
 void vnic_stop(struct vnic_device *device)
 {
-	int saved = errno; /* of what the signal handler that we may be called from interrupted */
-
-	wake_all(device->stop);
-	errno = saved;
+	vn_wake(device->stop);
 }
 
 /* End the run for all workers. The first reason counts. */
@@ -118,7 +84,7 @@ static void end_run(struct run *run, int code, enum vnic_cause cause)
 		run->code = code;
 		run->cause = cause;
 	}
-	wake_all(run->stop);
+	vn_wake(run->stop);
 }
 
 static void call_timer(struct vnic_worker *worker)
@@ -144,7 +110,8 @@ static int serve_burst(struct vnic_worker *worker)
 		end_run(run, count, count == -ENODEV ? VNIC_CAUSE_DEVICE_GONE : VNIC_CAUSE_SYSTEM);
 		return -1;
 	}
-	worker->now_ns = worker->traffic_ns = clock_ns();
+	worker->now_ns = vn_now_ns();
+	vn_spin_traffic(&worker->spin, worker->now_ns);
 	code = run->handler->receive(worker, packets, (unsigned)count, run->user);
 	if (worker->is_gone) {
 		end_run(run, -ENODEV, VNIC_CAUSE_DEVICE_GONE);
@@ -179,20 +146,6 @@ static bool serve_watch(struct vnic_worker *worker)
 	return true;
 }
 
-static void learn_spin(struct vnic_worker *worker)
-{
-	uint64_t distance_ns = worker->now_ns - worker->traffic_ns;
-
-	if (!worker->run->may_spin || distance_ns > SPIN_MOST_NS)
-		worker->spin_ns = 0;
-	else if (worker->spin_ns == 0)
-		worker->spin_ns = SPIN_LEAST_NS;
-	else if (worker->spin_ns <= SPIN_MOST_NS / 2)
-		worker->spin_ns *= 2;
-	else
-		worker->spin_ns = SPIN_MOST_NS;
-}
-
 /* Wait for something to do, or only look, and do all but the packets. False: the run is over. */
 static bool wait_or_look(struct vnic_worker *worker, bool wait)
 {
@@ -204,24 +157,16 @@ static bool wait_or_look(struct vnic_worker *worker, bool wait)
 		[WATCH] = {.fd = has_watch ? vnic_watch_descriptor(run->watch) : -1,
 			   .events = POLLIN},
 	};
-	struct timespec timeout = {0};
-	uint64_t left_ns = 0;
-	int count;
+	int count =
+		vn_wait(descriptors, DESCRIPTORS, worker->now_ns, wait ? worker->timer_ns : 0);
 
-	if (wait && worker->timer_ns > worker->now_ns) {
-		left_ns = worker->timer_ns - worker->now_ns;
-		timeout.tv_sec = (time_t)(left_ns / 1000000000);
-		timeout.tv_nsec = (long)(left_ns % 1000000000);
-	}
-	count = ppoll(descriptors, DESCRIPTORS,
-		      wait && worker->timer_ns == VNIC_NEVER ? NULL : &timeout, NULL);
-	if (count < 0 && errno != EINTR) {
-		end_run(run, -errno, errno == ENOMEM ? VNIC_CAUSE_MEMORY : VNIC_CAUSE_SYSTEM);
+	if (count < 0) {
+		end_run(run, count, count == -ENOMEM ? VNIC_CAUSE_MEMORY : VNIC_CAUSE_SYSTEM);
 		return false;
 	}
-	worker->now_ns = clock_ns();
+	worker->now_ns = vn_now_ns();
 	if (wait)
-		learn_spin(worker);
+		vn_spin_learn(&worker->spin, worker->now_ns);
 	if (count > 0 && descriptors[STOP].revents)
 		return false;
 	if ((count > 0 && descriptors[QUEUE].revents & (POLLERR | POLLNVAL)) ||
@@ -241,7 +186,8 @@ static void *work(void *argument)
 	unsigned bursts = 0;
 	int count;
 
-	worker->now_ns = clock_ns();
+	worker->now_ns = vn_now_ns();
+	vn_spin_traffic(&worker->spin, worker->now_ns);
 	call_timer(worker);
 	/* A stop that was there before us comes before packets. */
 	if (!wait_or_look(worker, false))
@@ -249,11 +195,11 @@ static void *work(void *argument)
 	while ((count = serve_burst(worker)) >= 0) {
 		bool wait = false;
 
-		if (count > 0 && ++bursts < BURSTS_MOST)
+		if (count > 0 && ++bursts < VN_BURSTS_MOST)
 			continue;
 		if (count == 0) {
-			worker->now_ns = clock_ns();
-			if (worker->now_ns - worker->traffic_ns < worker->spin_ns)
+			worker->now_ns = vn_now_ns();
+			if (vn_spin_goes_on(&worker->spin, worker->now_ns))
 				continue;
 			wait = true;
 		}
@@ -267,20 +213,14 @@ static void *work(void *argument)
 static int start_threads(struct vnic_worker *workers, unsigned count, unsigned *started,
 			 struct vnic_error *error)
 {
-	sigset_t all, before;
-	int code = 0;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (*started = 1; *started < count; ++*started) {
-		code = pthread_create(&workers[*started].thread, NULL, work, &workers[*started]);
-		if (code != 0)
-			break;
+		struct vnic_worker *worker = &workers[*started];
+		int code = vn_thread_start(&worker->thread, work, worker);
+
+		if (code < 0)
+			return vn_error_system(error, code, VNIC_CAUSE_LIMIT,
+					       "cannot start a thread for queue %u", *started);
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (code != 0)
-		return vn_error_system(error, -code, VNIC_CAUSE_LIMIT,
-				       "cannot start a thread for queue %u", *started);
 	return 0;
 }
 
@@ -302,10 +242,8 @@ static int open_watch(struct run *run, struct vnic_error *error)
 static int finish(struct vnic_worker *worker, struct vnic_error *error)
 {
 	struct run *run = worker->run;
-	uint64_t ignored;
-	ssize_t size = read(run->stop, &ignored, sizeof(ignored));
 
-	(void)size;
+	vn_wake_clear(run->stop);
 	switch (run->cause) {
 	case VNIC_CAUSE_NONE:
 		return 0;
@@ -346,6 +284,7 @@ static int new_workers(struct run *run, unsigned count, struct vnic_worker **wor
 		made[i].index = i;
 		made[i].descriptor = vnic_device_descriptor(run->device, i);
 		made[i].timer_ns = VNIC_NEVER;
+		made[i].spin.allowed = vn_may_spin();
 		code = vnic_burst_new(VNIC_BURST_PACKETS, 0, HEADROOM_BYTES, &made[i].burst, error);
 	}
 	if (code < 0)
@@ -353,13 +292,6 @@ static int new_workers(struct run *run, unsigned count, struct vnic_worker **wor
 	else
 		*workers = made;
 	return code;
-}
-
-static bool has_many_processors(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
 }
 
 int vnic_run(struct vnic_device *device, const struct vnic_handler *handler, void *user,
@@ -370,7 +302,6 @@ int vnic_run(struct vnic_device *device, const struct vnic_handler *handler, voi
 		.handler = handler,
 		.user = user,
 		.stop = device->stop,
-		.may_spin = has_many_processors(),
 		.is_over = ATOMIC_FLAG_INIT,
 	};
 	unsigned count = vnic_device_queues(device), started = 1;
@@ -387,7 +318,7 @@ int vnic_run(struct vnic_device *device, const struct vnic_handler *handler, voi
 		if (start == 0)
 			work(&workers[0]);
 		else
-			wake_all(run.stop);
+			vn_wake(run.stop);
 		while (started > 1)
 			pthread_join(workers[--started].thread, NULL);
 		code = finish(&workers[0], start == 0 ? error : NULL);

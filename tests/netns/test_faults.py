@@ -10,9 +10,15 @@ import pytest
 from namespace import count, wait_until
 
 
-def processes():
-    """Those that can still be looked into."""
-    return [pid for pid in filter(str.isdigit, os.listdir("/proc")) if os.path.exists(f"/proc/{pid}/ns/net")]
+def network_namespaces():
+    """Those of all processes."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            found.add(os.readlink(f"/proc/{pid}/ns/net"))
+        except OSError:  # it has ended
+            pass
+    return found
 
 
 def failed(netns, done, status, cause, *words):
@@ -229,9 +235,11 @@ def test_down_and_up(netns, host):
         netns.run(["ip", "link", "set", host.name, "up"])
         netns.ping("10.0.0.2", count=1)
     netns.run(["ip", "addr", "replace", "fd00::1/64", "dev", host.name, "nodad"])
-    netns.ping("fd00::2", count=1)
+    # The kernel takes a while until it knows a new IPv6 address as its own.
+    wait_until(lambda: netns.run(["ping", "-n", "-c", 1, "-W", 1, "fd00::2"], check=False).returncode == 0,
+               "a reply")
     summary = host.stop()
-    assert count(summary, "echo_replies") == 11, summary
+    assert count(summary, "echo_replies") >= 11, summary
 
 
 @pytest.mark.threads
@@ -244,7 +252,9 @@ def test_faults_with_queues(netns, vnic, options):
     for _ in range(5):
         netns.run(["ip", "link", "set", host.name, "down"])
         netns.run(["ip", "link", "set", host.name, "up"])
-        netns.ping("10.0.0.9", count=3)
+        # For a moment after that the kernel itself may drop what comes in: so not the first one.
+        wait_until(lambda: netns.run(["ping", "-n", "-c", 1, "-W", 1, "10.0.0.9"], check=False).returncode == 0,
+                   "a reply")
     netns.run(["ip", "link", "del", host.name])
     assert host.wait(5) == 1, host
     for process in pings:
@@ -316,7 +326,7 @@ def test_namespace_removed(netns, vnic):
     assert host.wait(5) == 1, host
     assert "'blue' was removed" in host.stderr.text, host
     assert host.summary()
-    assert made not in {os.readlink(f"/proc/{pid}/ns/net") for pid in processes()}
+    assert made not in network_namespaces()
     done = vnic.run("host", "10.0.0.1/24", "--netns", "blue")
     assert done.returncode == 1 and "blue" in done.stderr, done
 

@@ -183,12 +183,12 @@ def test_host_yields_to_who_was_there_before(netns, vnic):
     wire = netns.wire(host.name)
     netns.run(["ip", "link", "set", host.name, "down"])  # so that it begins anew, and we are there
     netns.run(["ip", "link", "set", host.name, "up"])
-    netns.run(["ip", "addr", "replace", "fd00::1/64", "dev", host.name, "nodad"])
     wire.receive_until(lambda p: ICMPv6ND_NS in p and p[IPv6].src == "::")
     wire.send(Ether(src="02:00:00:00:00:77", dst="33:33:00:00:00:01") /
               IPv6(src="fd00::2", dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt="fd00::2", S=0, O=1, R=0) /
               ICMPv6NDOptDstLLAddr(lladdr="02:00:00:00:00:77"))
     assert host.stderr.wait("fd00::2 is also used by 02:00:00:00:00:77"), host
+    netns.run(["ip", "addr", "replace", "fd00::1/64", "dev", host.name, "nodad"])  # it went with the link
     done = ndisc(netns, host, "-1", "fd00::2")
     assert done.returncode == 2, (done.stdout, done.stderr)
     netns.ping("10.0.0.2", count=1)

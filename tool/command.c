@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. A COMMAND runs with the privileges that the tool was started with, but is to
- * start when the tool has given up its own. So a guard (guard.c) is forked before that, with all
- * privileges, and waits for word at a pipe:
+ * Theory of operation. A COMMAND runs with the privileges that the tool was started with, but is
+ * to start when the tool has given up its own. So a guard (guard.c) is forked before that, with
+ * all privileges, and waits for word at a pipe:
  *
  *     vnic ---control pipe---> guard ---fork---> COMMAND
  *       ^                                           |
  *       +------failure pipe: an errno, or its end---+   (closed by a successful execve)
  *
  * The control pipe also carries the signals that are passed on (the tool may have become another
- * user by then, who may not signal the guard), and its end tells the guard that the tool was killed.
- * The guard ends as the COMMAND did; SIGCHLD tells.
+ * user by then, who may not signal the guard), and its end tells the guard that the tool was
+ * killed. The guard ends as the COMMAND did; SIGCHLD tells.
  */
 #include "process.h"
 

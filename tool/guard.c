@@ -3,16 +3,17 @@
  * Theory of operation. The guard stands between the tool and the COMMAND so that nothing of the
  * COMMAND is left behind when the tool is killed by SIGKILL, which it cannot notice itself.
  *
- * With --private the guard is process 1 of a PID namespace, and the kernel kills all that is in it.
- * Without, the guard is a subreaper (prctl(2)): whatever the COMMAND started becomes a child of the
- * guard at the latest when its own parent dies, so killing children until there are none leaves
- * nobody. It keeps no descriptor of the tool's but two pipes: the interface goes with the tool.
+ * With --private the guard is process 1 of a PID namespace, and the kernel kills all that is in
+ * it. Without, the guard is a subreaper (prctl(2)): whatever the COMMAND started becomes a child
+ * of the guard at the latest when its own parent dies, so killing children until there are none
+ * leaves nobody. It keeps no descriptor of the tool's but two pipes: the interface goes with the
+ * tool.
  *
  * Where the COMMAND ends by itself, the guard ends with its status; what the COMMAND left in the
  * background is then nobody's business, as in a shell.
  *
- * Signals from a terminal reach the COMMAND without our help, since it is in the same process group:
- * only those that somebody sent to us are passed on.
+ * Signals from a terminal reach the COMMAND without our help, since it is in the same process
+ * group: only those that somebody sent to us are passed on.
  */
 #include "process.h"
 
@@ -33,8 +34,8 @@
 static const int watched[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
 /*
- * The child of a fork has every descriptor of its parent's. Those of the tool are all close-on-exec;
- * the others came from whoever started the tool, and are the COMMAND's.
+ * The child of a fork has every descriptor of its parent's. Those of the tool are all
+ * close-on-exec; the others came from whoever started the tool, and are the COMMAND's.
  */
 static void close_ours(int control, int failure, int signals)
 {

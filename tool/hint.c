@@ -62,7 +62,10 @@ static const char *hint_capability(const struct hint_context *context, char *buf
 
 static const char *hint_node(void)
 {
-	/* Devices behind it are made with CAP_NET_ADMIN still: opening the node gives nothing away. */
+	/*
+	 * Devices behind it are made with CAP_NET_ADMIN still: opening the node gives nothing
+	 * away.
+	 */
 	if (geteuid() == 0)
 		return "the container or service manager must allow the device c 10:200";
 	return "run as root; or let root do what udev does: chmod 0666 /dev/net/tun; a user "

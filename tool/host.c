@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. `vnic host` joins a device and a stack by a handler: what the device receives
- * goes into the stack, what the stack sends goes out on the same worker. Each worker (one for each
- * queue) has a stack of its own, all with the same addresses, so workers share nothing.
+ * Theory of operation. `vnic host` joins a device and a stack by a handler: what the device
+ * receives goes into the stack, what the stack sends goes out on the same worker. Each worker (one
+ * for each queue) has a stack of its own, all with the same addresses, so workers share nothing.
  *
  * The order of the set-up is what keeps the rest of the machine safe: input is checked; then
- * namespaces are entered, files opened and the interface made, with privileges; a COMMAND's guard is
- * forked, which keeps them; then all privileges are dropped; then packets are read.
+ * namespaces are entered, files opened and the interface made, with privileges; a COMMAND's guard
+ * is forked, which keeps them; then all privileges are dropped; then packets are read.
  *
  * The run ends by vnic_stop(), which signal handlers may call: SIGINT and SIGTERM to us (with a
  * COMMAND they are passed on to it instead), SIGCHLD when the COMMAND has ended, SIGIO when the
@@ -464,7 +464,10 @@ static int run_host(struct host *host)
 	if (!host->trace.is_quiet)
 		report_summary(&host->report, &summary);
 	trace_check_output(&host->trace);
-	/* A shell that nobody asked for by name has no status of interest when we were told to end. */
+	/*
+	 * A shell that nobody asked for by name has no status of interest when we were told to
+	 * end.
+	 */
 	if (status == STATUS_DONE && host->command && !(host->report.is_shell && run_state.stopped))
 		status = summary.command_status;
 	if (status == STATUS_DONE && !host->command && atomic_load(&host->trace.output_failed))

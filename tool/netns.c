@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. With --netns the tool itself moves into the namespace, as private.c explains.
- * From then on it holds the namespace: the interface would stay, invisible and useless, when the
- * namespace's name is removed. So the directory that holds the name is watched. The watch signals
- * with SIGIO, because the loop that serves the device waits for nothing else.
+ * Theory of operation. With --netns the tool itself moves into the namespace, as private.c
+ * explains. From then on it holds the namespace: the interface would stay, invisible and useless,
+ * when the namespace's name is removed. So the directory that holds the name is watched. The watch
+ * signals with SIGIO, because the loop that serves the device waits for nothing else.
  */
 #include "process.h"
 

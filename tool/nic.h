@@ -41,7 +41,9 @@ struct nic {
 	struct vnic_link_info info; /* as it was when it was ready */
 };
 
-/* Check what can be checked without the kernel. Returns -1, or the exit status (it has been said). */
+/*
+ * Check what can be checked without the kernel. Returns -1, or the exit status (it has been said).
+ */
 int nic_parse(struct nic *nic, const struct tool_command *command,
 	      const struct text_list *prefixes);
 /* Find the addresses of an existing interface where none were given. As above. */

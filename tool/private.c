@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. The tool moves itself into the namespace before it makes any thread, instead
- * of naming the namespace in each call of the library: a COMMAND then finds itself in it, and
- * nothing needs a privilege later to reach the interface (entering a namespace takes one).
+ * Theory of operation. The tool moves itself into the namespace before it makes any thread,
+ * instead of naming the namespace in each call of the library: a COMMAND then finds itself in it,
+ * and nothing needs a privilege later to reach the interface (entering a namespace takes one).
  *
- * Without CAP_SYS_ADMIN a network namespace can only be had inside of a new user namespace, in which
- * the process has every capability. One user ID and one group ID of outside are mapped into it.
+ * Without CAP_SYS_ADMIN a network namespace can only be had inside of a new user namespace, in
+ * which the process has every capability. One user ID and one group ID of outside are mapped into
+ * it.
  */
 #include "process.h"
 

@@ -3,8 +3,8 @@
  * Theory of operation. Privileges are needed to make and configure an interface, and never after
  * that: moving packets takes an open descriptor only. So what parses packets from strangers runs
  * with none. They go in this order: the bounding set (which takes CAP_SETPCAP), the groups and the
- * user (CAP_SETGID, CAP_SETUID), then all capabilities, then the last way back, by a program with the
- * set-user-ID bit or with capabilities of its own (no_new_privs).
+ * user (CAP_SETGID, CAP_SETUID), then all capabilities, then the last way back, by a program with
+ * the set-user-ID bit or with capabilities of its own (no_new_privs).
  *
  * Root who names no --user stays user 0, so it may still open what belongs to root, but may do
  * nothing that takes a capability.

@@ -27,7 +27,9 @@ struct netns_watch {
 	dev_t device;
 	ino_t inode;
 };
-/* Ask for SIGIO when the name of a namespace may have been removed. Returns 0 or a negative errno. */
+/*
+ * Ask for SIGIO when the name of a namespace may have been removed. Returns 0 or a negative errno.
+ */
 int netns_watch_open(struct netns_watch *watch, const char *netns);
 /* True if the name is gone, or is another namespace's by now. */
 bool netns_watch_is_gone(struct netns_watch *watch);

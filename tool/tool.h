@@ -5,9 +5,10 @@
  * A command is one file with one struct tool_command, which stands in the table of main.c. Its
  * run() parses its options with options_parse(), does its work and returns the exit status.
  *
- * Messages. What a person asked for goes to stdout; errors go to stderr as one line,
- * "vnic: SENTENCE (HINT)". With --json stdout carries one object per line and nothing else; an error is an
- * object {"event":"error",...} there, and a line on stderr as well. Wrong usage is only told there.
+ * Messages. What a person asked for goes to stdout; errors go to stderr as one line, "vnic:
+ * SENTENCE (HINT)". With --json stdout carries one object per line and nothing else; an error is
+ * an object {"event":"error",...} there, and a line on stderr as well. Wrong usage is only told
+ * there.
  */
 #ifndef TOOL_H
 #define TOOL_H
@@ -52,10 +53,10 @@ struct text_list {
 };
 
 enum option_kind {
-	OPTION_FLAG,   /* value: bool */
-	OPTION_TEXT,   /* value: const char *; empty is an error */
-	OPTION_NUMBER, /* value: unsigned, between least and most */
-	OPTION_DURATION, /* value: uint64_t, nanoseconds: 500ms, 10s, 2m, 1h; plain numbers: seconds */
+	OPTION_FLAG,     /* value: bool */
+	OPTION_TEXT,     /* value: const char *; empty is an error */
+	OPTION_NUMBER,   /* value: unsigned, between least and most */
+	OPTION_DURATION, /* value: uint64_t, in ns: 500ms, 10s, 2m, 1h; a bare number: seconds */
 	OPTION_LIST      /* value: struct text_list; each use adds one */
 };
 
@@ -74,8 +75,9 @@ struct arguments {
 
 /*
  * Parse. Options and operands may be mixed; "--" ends both. --help is known to every command.
- * Returns -1: go on; otherwise the exit status (--help was shown, or the usage is wrong and that has
- * been said). Lists are allocated: options_free() takes the operands and the lists of the table.
+ * Returns -1: go on; otherwise the exit status (--help was shown, or the usage is wrong and that
+ * has been said). Lists are allocated: options_free() takes the operands and the lists of the
+ * table.
  */
 int options_parse(const struct tool_command *command, const struct option *options, int argc,
 		  char **argv, struct arguments *arguments);
@@ -109,7 +111,9 @@ int usage_error(const struct tool_command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Say "vnic: SENTENCE" on stderr, where it is no reason to end. */
 void warning_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* What to do about an error, without brackets; NULL: nothing comes to mind. Text lives in buffer. */
+/*
+ * What to do about an error, without brackets; NULL: nothing comes to mind. Text lives in buffer.
+ */
 const char *hint_find(const struct vnic_error *error, const struct hint_context *context,
 		      char *buffer, size_t size_bytes);
 

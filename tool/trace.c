@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. Every packet that the host takes in or sends out passes here, on the thread of
- * its worker: --filter chooses, --verbose prints a line, --capture writes it to a file. Watching
- * must not hurt what is watched: where the disk is full or nobody reads the output, that is said
- * once and the host goes on. Only the reader of a capture on the standard output takes the run with
- * it when he leaves, since the capture was what the run was for.
+ * Theory of operation. Every packet that the host takes in or sends out passes here, on the thread
+ * of its worker: --filter chooses, --verbose prints a line, --capture writes it to a file.
+ * Watching must not hurt what is watched: where the disk is full or nobody reads the output, that
+ * is said once and the host goes on. Only the reader of a capture on the standard output takes the
+ * run with it when he leaves, since the capture was what the run was for.
  */
 #include "host.h"
 

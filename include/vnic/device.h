@@ -123,6 +123,9 @@ VNIC_API int vnic_device_open(const struct vnic_device_options *options,
  *                     made non-blocking
  * @param offloads     enum vnic_offload, or-ed: set where the interface has a virtio-net header,
  *                     since the kernel cannot tell what is set; otherwise must be 0
+ *
+ * Whether there is packet information is asked by netlink. An interface in a namespace that the
+ * caller may not enter is taken to have none.
  * @return 0; -EBADF (ARGUMENT) no descriptor of /dev/net/tun; -EBADFD (DEVICE_GONE) attached to no
  *         interface; -EINVAL (ARGUMENT) not of one interface; -ENOMEM (MEMORY)
  */
@@ -195,8 +198,10 @@ VNIC_API int vnic_device_descriptor(const struct vnic_device *device, unsigned q
 VNIC_API int vnic_device_set_persistent(struct vnic_device *device, bool persistent,
 					struct vnic_error *error);
 /**
- * Who may attach to it without CAP_NET_ADMIN (TUNSETOWNER). (uid_t)-1: it has no owner, and with no
- * group either everybody may; with both, it takes to be the owner and in the group.
+ * Who may attach to it without CAP_NET_ADMIN (TUNSETOWNER). Without an owner and without a group
+ * everybody may; with both, it takes to be the owner and in the group. What was set once can be
+ * changed, but not taken away.
+ * @return also -EINVAL (ARGUMENT): (uid_t)-1, or not a user of the caller's user namespace
  */
 VNIC_API int vnic_device_set_owner(struct vnic_device *device, uid_t owner,
 				   struct vnic_error *error);
@@ -264,7 +269,8 @@ VNIC_API int vnic_device_set_filter(struct vnic_device *device, int program,
 				    struct vnic_error *error);
 /**
  * Detach a queue from the interface, so that the kernel steers nothing to it, or attach it again
- * (TUNSETQUEUE). Attaching or detaching twice is no error.
+ * (TUNSETQUEUE). Attaching or detaching twice is no error. Nothing is received from a detached
+ * queue; sending and all other calls work as before.
  * @return also -EINVAL (ARGUMENT): no such queue, or not a multi-queue interface
  */
 VNIC_API int vnic_device_set_queue(struct vnic_device *device, unsigned queue, bool attached,
@@ -276,8 +282,9 @@ VNIC_API int vnic_device_set_queue(struct vnic_device *device, unsigned queue, b
  * Receive up to count packets from the kernel without waiting.
  * @param packets  with memory of the caller's: data and capacity_bytes say where to. What does not
  *                 fit is cut off, counted and marked VNIC_PACKET_TRUNCATED. One byte of each buffer
- *                 is kept to notice that. Set on return: length_bytes, flags and the offload
- *                 description
+ *                 is kept to notice that, so at least 2 are needed, and a packet that was cut has
+ *                 capacity_bytes - 1. Set on return: length_bytes, flags and the offload
+ *                 description; csum_start + csum_offset + 2 is within the packet
  * @param count    1 to VNIC_BURST_PACKETS
  * @return the number of packets, at least 1; -EAGAIN: there are none (also while the interface is
  *         down);
@@ -290,7 +297,8 @@ VNIC_API int vnic_device_receive(struct vnic_device *device, unsigned queue,
  * @param packets  not changed
  * @return the number of packets taken, at least 1: a packet that the kernel refuses (malformed) or
  *         that the device cannot carry (offloads without a virtio-net header) is counted as dropped
- *         and taken too;
+ *         and taken too. A checksum that is to be completed is completed on the way where the
+ *         device has no virtio-net header;
  *         -EAGAIN: the send buffer is full; -ENETDOWN: the interface is down; -ENODEV: the
  *         interface was deleted. With an error nothing was taken and nothing is counted as sent
  */

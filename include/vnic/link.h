@@ -56,7 +56,11 @@ struct vnic_link_config {
 	/**
 	 * Let the kernel give itself a link-local address, send router solicitations and so on when
 	 * the interface comes up. False: addrgenmode none, and not a packet is sent that nobody
-	 * asked for.
+	 * asked for (an IPv6 address on a TAP asks for one: a report of its multicast group). An
+	 * interface that is up already keeps its mode.
+	 *
+	 * On a TUN or TAP, IPv6 addresses come without duplicate address detection, so that they
+	 * can be used at once.
 	 */
 	bool ipv6_autoconfiguration;
 	bool shared_addresses; /**< other interfaces may have the same addresses */
@@ -72,7 +76,7 @@ struct vnic_link_config {
  *         -EINVAL (ADDRESS_INVALID) not one an interface can have (multicast, unspecified, or given
  *         twice with different lengths or peers);
  *         -EADDRINUSE (ADDRESS_TAKEN), the text names the other interface; -EADDRNOTAVAIL
- *         (MAC_INVALID);
+ *         (MAC_INVALID), and for a TUN, which has none;
  *         -EEXIST (NAME_TAKEN); -EINVAL (NAME_INVALID), -ENAMETOOLONG (NAME_TOO_LONG); -ENETUNREACH
  *         and others (ROUTE);
  *         -EAFNOSUPPORT (UNSUPPORTED) an IPv6 address where IPv6 is disabled;
@@ -82,7 +86,8 @@ VNIC_API int vnic_link_configure(const char *netns, const char *name,
 				 const struct vnic_link_config *config, struct vnic_error *error);
 /**
  * The same for a device, wherever its interface is now and whatever its name: -ENODEV is
- * (DEVICE_GONE) here.
+ * (DEVICE_GONE) here. -EPERM (CAPABILITY) too where it was moved to a namespace that the caller may
+ * not enter.
  */
 VNIC_API int vnic_device_configure(struct vnic_device *device,
 				   const struct vnic_link_config *config, struct vnic_error *error);
@@ -158,7 +163,8 @@ struct vnic_link_holder {
 };
 /**
  * Find the processes behind an interface: by /proc/PID/fdinfo, so only those that the caller may
- * look into.
+ * look into. That tells a name and no namespace: without CAP_SYS_PTRACE and CAP_NET_ADMIN, a process
+ * is taken to have its interfaces in the namespace that it is in.
  * @param holders  set to an array of *count, to be freed with free(); NULL where there are none
  */
 VNIC_API int vnic_link_holders(const char *netns, const char *name,
@@ -180,7 +186,9 @@ VNIC_API const char *vnic_link_event_name(enum vnic_link_event event);
 struct vnic_watch;
 /**
  * Begin to watch a device's interface. Not thread-safe: one watch, one thread.
- * @return 0, -ENODEV (DEVICE_GONE), -EMFILE (LIMIT), -ENOMEM (MEMORY)
+ * @param watch  to be closed before the device
+ * @return 0, -ENODEV (DEVICE_GONE), -EMFILE (LIMIT), -ENOMEM (MEMORY), -EPERM (CAPABILITY): in a
+ *         namespace that the caller may not enter any more there can be one watch at a time
  */
 VNIC_API int vnic_watch_open(struct vnic_device *device, struct vnic_watch **watch,
 			     struct vnic_error *error);

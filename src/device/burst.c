@@ -2,26 +2,28 @@
 /*
  * Theory of operation
  *
- * One read(2) is one packet, one write(2) is one packet: /dev/net/tun knows no other way, and io_uring was
- * measured to be no faster. So a burst is a loop of system calls that ends when the kernel has no more, and what is
- * saved is everything around it.
+ * One read(2) is one packet, one write(2) is one packet: /dev/net/tun knows no other way, and
+ * io_uring was measured to be no faster. So a burst is a loop of system calls that ends when the
+ * kernel has no more, and what is saved is everything around it.
  *
- * Before a packet there may be a struct tun_pi (4 bytes: flags, protocol) and then a virtio-net header:
+ * Before a packet there may be a struct tun_pi (4 bytes: flags, protocol) and then a virtio-net
+ * header:
  *
- *     0 flags   1 gso_type   2 hdr_len   4 gso_size   6 csum_start   8 csum_offset   (10 num_buffers)
+ *     0 flags   1 gso_type   2 hdr_len   4 gso_size   6 csum_start   8 csum_offset
+ *     (10 num_buffers)
  *     (12 hash, 8 bytes   20 outer transport header   22 inner network header)
  *
- * They are read into and written from a small array of their own, by an iovec before that of the packet, so that the
- * packet never moves. The header becomes fields of struct vnic_packet, and only what we checked gets there: a
- * program may rely on csum_start + csum_offset being inside. hdr_len is not believed (it can be any length up to
- * the packet's), and the one that we write is computed.
+ * They are read into and written from a small array of their own, by an iovec before that of the
+ * packet, so that the packet never moves. The header becomes fields of struct vnic_packet, and only
+ * what we checked gets there: a program may rely on csum_start + csum_offset being inside. hdr_len
+ * is not believed (it can be any length up to the packet's), and the one that we write is computed.
  *
- * A device without a virtio-net header cannot say "the checksum is to be completed". It is completed on the way
- * out, then, in an iovec between two halves of the packet, which itself is not changed. A super-packet it cannot
- * carry.
+ * A device without a virtio-net header cannot say "the checksum is to be completed". It is
+ * completed on the way out, then, in an iovec between two halves of the packet, which itself is not
+ * changed. A super-packet it cannot carry.
  *
- * The counters are written by one thread and read by any: a relaxed load and store each, without a locked
- * instruction, added up once per burst.
+ * The counters are written by one thread and read by any: a relaxed load and store each, without a
+ * locked instruction, added up once per burst.
  */
 #include "base/bytes.h"
 #include "device/device.h"
@@ -80,11 +82,10 @@ static bool decode_tunnel(const struct vn_queue *queue, const uint8_t *header,
 		return true;
 	if (version == GSO_TUNNEL || queue->vnet_header_bytes < TUNNEL_HEADER_BYTES)
 		return false;
-	packet->gso_tunnel =
-		version == VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 ? VNIC_IPV4 : VNIC_IPV6;
+	packet->gso_tunnel = version == VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 ? VNIC_IPV4 : VNIC_IPV6;
 	packet->gso_tunnel_csum = header[HEADER_FLAGS] & VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
-	packet->tunnel_start = (uint16_t)(header[HEADER_TUNNEL_START + 1] << 8 |
-					  header[HEADER_TUNNEL_START]);
+	packet->tunnel_start =
+		(uint16_t)(header[HEADER_TUNNEL_START + 1] << 8 | header[HEADER_TUNNEL_START]);
 	packet->inner_start =
 		(uint16_t)(header[HEADER_INNER_START + 1] << 8 | header[HEADER_INNER_START]);
 	return packet->tunnel_start + UDP_HEADER_BYTES <= packet->inner_start &&
@@ -97,7 +98,7 @@ static bool decode(const struct vn_queue *queue, const uint8_t *header, struct v
 	uint8_t gso_type = header[HEADER_GSO_TYPE];
 
 	packet->gso_ecn = gso_type & VIRTIO_NET_HDR_GSO_ECN;
-	packet->gso_type = gso_type & (uint8_t)~(VIRTIO_NET_HDR_GSO_ECN | GSO_TUNNEL);
+	packet->gso_type = gso_type & (uint8_t) ~(VIRTIO_NET_HDR_GSO_ECN | GSO_TUNNEL);
 	if (!decode_tunnel(queue, header, packet))
 		return false;
 	switch (packet->gso_type) {
@@ -206,7 +207,9 @@ int vnic_device_receive(struct vnic_device *device, unsigned queue_number,
 	return code;
 }
 
-/* How long the headers are that each segment of a super-packet begins with: a hint for the kernel. */
+/*
+ * How long the headers are that each segment of a super-packet begins with: a hint for the kernel.
+ */
 static uint16_t header_length(const struct vnic_packet *packet)
 {
 	uint32_t transport = packet->csum_start;
@@ -361,7 +364,7 @@ struct progress {
 	uint64_t bytes;
 	uint64_t refused;
 	unsigned done;
-	int code;   /* of write(2), for the packet at which it stopped; 0: it did not */
+	int code; /* of write(2), for the packet at which it stopped; 0: it did not */
 };
 
 /* exact: stop at every packet that is not sent, and not only where the rest will fare no better. */

@@ -2,9 +2,9 @@
 /*
  * Theory of operation
  *
- * Descriptors travel as ancillary data (SCM_RIGHTS, unix(7)) of at least one byte. The kernel carries 253 of them
- * with one message, and installs them in the receiver whether or not it wants so many: those beyond the
- * caller's room are closed, or they would leak.
+ * Descriptors travel as ancillary data (SCM_RIGHTS, unix(7)) of at least one byte. The kernel
+ * carries 253 of them with one message, and installs them in the receiver whether or not it wants
+ * so many: those beyond the caller's room are closed, or they would leak.
  *
  * On a stream the bytes may be taken in pieces; the descriptors go with the first piece.
  */

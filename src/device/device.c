@@ -2,17 +2,18 @@
 /*
  * Theory of operation
  *
- * A device is one descriptor for each queue, and a netlink socket that was opened in the interface's namespace when
- * the device was. The socket is there because a program drops its privileges after opening: going to the
- * namespace a second time may be forbidden then, asking through a socket is not.
+ * A device is one descriptor for each queue, and a netlink socket that was opened in the
+ * interface's namespace when the device was. The socket is there because a program drops its
+ * privileges after opening: going to the namespace a second time may be forbidden then, asking
+ * through a socket is not.
  *
- * What the interface is called, and where it is, is never remembered: it may be renamed or moved by others at any
- * time. TUNGETIFF tells the name and TUNGETDEVNETNS the namespace.
+ * What the interface is called, and where it is, is never remembered: it may be renamed or moved by
+ * others at any time. TUNGETIFF tells the name and TUNGETDEVNETNS the namespace.
  *
- * Much of what a device is like belongs to the interface, not to the descriptor, and stays with a persistent one when
- * its program ends: header size, byte order, offloads, send buffer, filters. So on opening, each is set
- * explicitly, to nothing too. Whether packet information or a virtio-net header comes before each packet is set by
- * TUNSETIFF itself, and read back (node.c).
+ * Much of what a device is like belongs to the interface, not to the descriptor, and stays with a
+ * persistent one when its program ends: header size, byte order, offloads, send buffer, filters. So
+ * on opening, each is set explicitly, to nothing too. Whether packet information or a virtio-net
+ * header comes before each packet is set by TUNSETIFF itself, and read back (node.c).
  */
 #include "device/device.h"
 #include "base/error.h"
@@ -92,7 +93,8 @@ static int make_stop(struct vnic_device *device, struct vnic_error *error)
 	if (device->stop >= 0)
 		return 0;
 	code = -errno;
-	return vn_error_system(error, code, vn_system_cause(code), "cannot make an event descriptor");
+	return vn_error_system(error, code, vn_system_cause(code),
+			       "cannot make an event descriptor");
 }
 
 static int check_header_options(const struct vnic_device_options *options, struct vnic_error *error)
@@ -108,9 +110,10 @@ static int check_header_options(const struct vnic_device_options *options, struc
 				"a virtio-net header of %u bytes: there are those of 10, 12 and 24",
 				bytes);
 	if (bytes != 0 && bytes < VNET_HEADER_TUNNEL && (options->offloads & VN_OFFLOAD_TUNNEL))
-		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
-				"offloads of UDP tunnels need a virtio-net header of 24 bytes, not %u",
-				bytes);
+		return vn_error(
+			error, -EINVAL, VNIC_CAUSE_ARGUMENT,
+			"offloads of UDP tunnels need a virtio-net header of 24 bytes, not %u",
+			bytes);
 	if (options->vnet_header_order != VNIC_LITTLE_ENDIAN &&
 	    options->vnet_header_order != VNIC_BIG_ENDIAN)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT, "no byte order");
@@ -134,14 +137,14 @@ static int check_options(const struct vnic_device_options *options, struct vnic_
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 				"NAPI fragments want NAPI and a TAP");
 	if (options->send_buffer_bytes < 0)
-		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
-				"a send buffer of %d bytes", options->send_buffer_bytes);
+		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT, "a send buffer of %d bytes",
+				options->send_buffer_bytes);
 	if (options->mode == VNIC_OPEN_ATTACH && !options->name)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 				"attaching needs the name of an interface");
 	if (options->name) {
-		int code = vn_node_check_name(options->name, options->mode != VNIC_OPEN_ATTACH,
-					      error);
+		int code =
+			vn_node_check_name(options->name, options->mode != VNIC_OPEN_ATTACH, error);
 
 		if (code < 0)
 			return code;
@@ -444,12 +447,35 @@ static int adopt_headers(struct vnic_device *device, short flags, bool informati
 }
 
 /*
+ * Whether the interface that we found by its name is the one behind the descriptor: in another
+ * namespace there may be one of the same name. A TAP's Ethernet address tells; a TUN's flags may at
+ * least tell that it is not.
+ */
+static bool is_plausible(int descriptor, short flags, const struct vn_link *link)
+{
+	const struct vnic_link_info *info = &link->info;
+	struct ifreq request = {0};
+
+	if (!info->is_virtual_nic)
+		return false;
+	if (!link->type_known)
+		return true;
+	if ((info->type == VNIC_TAP) != !!(flags & IFF_TAP) ||
+	    info->multi_queue != !!(flags & IFF_MULTI_QUEUE) ||
+	    info->vnet_header != !!(flags & IFF_VNET_HDR) ||
+	    info->persistent != !!(flags & IFF_PERSIST))
+		return false;
+	return info->type != VNIC_TAP || vn_node_control(descriptor, SIOCGIFHWADDR, &request) < 0 ||
+	       memcmp(request.ifr_hwaddr.sa_data, info->mac, VNIC_MAC_BYTES) == 0;
+}
+
+/*
  * A netlink socket for an interface that others opened, wherever. Without the right to go to its
  * namespace it may still be in our own; where it is not, the device lives without a socket, and is
  * taken to be without packet information, which no ioctl(2) tells (see node.c).
  */
-static int adopt_netlink(struct vnic_device *device, const char *name, bool *information,
-			 struct vnic_error *error)
+static int adopt_netlink(struct vnic_device *device, const char *name, short flags,
+			 bool *information, struct vnic_error *error)
 {
 	struct vn_netlink own = VN_NETLINK_NONE;
 	struct vn_link link;
@@ -469,7 +495,8 @@ static int adopt_netlink(struct vnic_device *device, const char *name, bool *inf
 		own = VN_NETLINK_NONE;
 	}
 	vn_netlink_close(&own);
-	if (vn_link_get(&device->netlink, 0, name, &link, NULL) < 0 || !link.info.is_virtual_nic) {
+	if (vn_link_get(&device->netlink, 0, name, &link, NULL) < 0 ||
+	    !is_plausible(device->queues[0].descriptor, flags, &link)) {
 		vn_netlink_close(&device->netlink);
 		return 0;
 	}
@@ -520,7 +547,7 @@ int vnic_device_adopt(const int *descriptors, unsigned count, unsigned offloads,
 		made->queues[i].descriptor = descriptors[i];
 	code = make_stop(made, error);
 	if (code == 0)
-		code = adopt_netlink(made, name, &information, error);
+		code = adopt_netlink(made, name, flags, &information, error);
 	if (code == 0)
 		code = adopt_headers(made, flags, information, offloads, error);
 	if (code == 0)

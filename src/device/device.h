@@ -28,27 +28,27 @@ struct vn_queue_counters {
 /** What a queue's thread works with. Each has cache lines of its own. */
 struct vn_queue {
 	_Alignas(64) int descriptor;
-	bool detached;                 /* by vnic_device_set_queue() */
+	bool detached; /* by vnic_device_set_queue() */
 	bool is_tap;
 	bool big_endian;
-	uint8_t information_bytes;     /* struct tun_pi: 0 or 4 */
-	uint8_t vnet_header_bytes;     /* 0, 10, 12 or 24 */
+	uint8_t information_bytes; /* struct tun_pi: 0 or 4 */
+	uint8_t vnet_header_bytes; /* 0, 10, 12 or 24 */
 	struct vn_queue_counters counters;
 };
 
 struct vnic_device {
 	enum vnic_device_type type;
 	unsigned queue_count;
-	unsigned offloads;             /* granted */
+	unsigned offloads; /* granted */
 	unsigned vnet_header_bytes;
-	int send_buffer_bytes;         /* 0: never set */
-	struct vn_netlink netlink;     /* where the interface was when it was opened; may be none */
+	int send_buffer_bytes;     /* 0: never set */
+	struct vn_netlink netlink; /* where the interface was when it was opened; may be none */
 	/*
-	 * One more in the same namespace, for a watch: when one is wanted the privilege to go there may be
-	 * gone. None where the namespace is the opener's own.
+	 * One more in the same namespace, for a watch: when one is wanted the privilege to go there
+	 * may be gone. None where the namespace is the opener's own.
 	 */
 	struct vn_netlink reserve;
-	int stop;                      /* an eventfd for vnic_stop(), which may come before vnic_run() */
+	int stop; /* an eventfd for vnic_stop(), which may come before vnic_run() */
 	struct vn_queue *queues;
 };
 
@@ -58,9 +58,9 @@ int vn_device_control(const struct vnic_device *device);
 /**
  * As vnic_device_send(), but the burst ends at each packet that is not sent.
  * @param wanted  1 to VNIC_BURST_PACKETS
- * @return the number sent, at least 1; -EAGAIN, -ENETDOWN, -ENODEV: as there; -EINVAL: the first packet is refused,
- *         and not counted here: the caller may try it in another form. A kernel that cannot segment a super-packet
- *         may call that -ENETDOWN, too
+ * @return the number sent, at least 1; -EAGAIN, -ENETDOWN, -ENODEV: as there; -EINVAL: the first
+ *         packet is refused, and not counted here: the caller may try it in another form. A kernel
+ *         that cannot segment a super-packet may call that -ENETDOWN, too
  */
 int vn_device_offer(struct vnic_device *device, unsigned queue, const struct vnic_packet *packets,
 		    unsigned wanted);
@@ -70,8 +70,8 @@ int vn_device_gone(struct vnic_error *error);
 
 /**
  * What the kernel says of the interface, wherever it is now.
- * @param elsewhere  set to a socket in its namespace, which the caller closes, where it has left the one where it was
- *                   opened; else to none
+ * @param elsewhere  set to a socket in its namespace, which the caller closes, where it has left the
+ *                   one where it was opened; else to none
  * @param netlink    set to the socket to ask with: elsewhere or the device's
  * @return 0, -ENODEV (DEVICE_GONE) or another negative errno
  */

@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * TUNGETFEATURES tells which flags the driver knows, without any privilege. What it does not tell (offloads, header
- * lengths, the calls) is found out by trying, on an interface of our own in a namespace that nobody else sees and that
- * goes with the descriptor. That takes CAP_SYS_ADMIN to make the namespace; without it the answer is
- * "not known".
+ * TUNGETFEATURES tells which flags the driver knows, without any privilege. What it does not tell
+ * (offloads, header lengths, the calls) is found out by trying, on an interface of our own in a
+ * namespace that nobody else sees and that goes with the descriptor. That takes CAP_SYS_ADMIN to
+ * make the namespace; without it the answer is "not known".
  *
- * IFF_TUN_EXCL is not in TUNGETFEATURES; it came (Linux 3.6) before IFF_MULTI_QUEUE (3.8), which is.
+ * IFF_TUN_EXCL is not in TUNGETFEATURES; it came (Linux 3.6) before IFF_MULTI_QUEUE (3.8), which
+ * is.
  */
 #include "base/error.h"
 #include "device/kernel.h"

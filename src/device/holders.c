@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * /proc/PID/fdinfo/FD of a descriptor of /dev/net/tun has a line "iff:\tNAME". That is the only place where the
- * kernel tells who is behind an interface, and it tells no namespace: interfaces of two namespaces may have one name.
- * The device's namespace is that in which its opener was, so a process in another namespace than the one asked
- * about is held for the holder of another interface, unless its descriptor says otherwise: pidfd_getfd(2) gives
- * us a copy, and TUNGETDEVNETNS asks it. Both want privileges (CAP_SYS_PTRACE, CAP_NET_ADMIN); where they
- * are missing, a process that opened its device in another namespace than it lives in is not found.
+ * /proc/PID/fdinfo/FD of a descriptor of /dev/net/tun has a line "iff:\tNAME". That is the only
+ * place where the kernel tells who is behind an interface, and it tells no namespace: interfaces of
+ * two namespaces may have one name. The device's namespace is that in which its opener was, so a
+ * process in another namespace than the one asked about is held for the holder of another
+ * interface, unless its descriptor says otherwise: pidfd_getfd(2) gives us a copy, and
+ * TUNGETDEVNETNS asks it. Both want privileges (CAP_SYS_PTRACE, CAP_NET_ADMIN); where they are
+ * missing, a process that opened its device in another namespace than it lives in is not found.
  *
  * Processes come and go meanwhile: whatever cannot be read is passed over.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What /dev/net/tun and its surroundings understand, where the headers of Debian 12 do not say it yet. The
- * kernel that runs may be newer or older than the headers; what it lacks it refuses at run time.
+ * What /dev/net/tun and its surroundings understand, where the headers of Debian 12 do not say it
+ * yet. The kernel that runs may be newer or older than the headers; what it lacks it refuses at run
+ * time.
  */
 #ifndef VN_DEVICE_KERNEL_H
 #define VN_DEVICE_KERNEL_H

@@ -9,9 +9,9 @@
 /** What the kernel tells of an interface: what we publish, and what only we need. */
 struct vn_link {
 	struct vnic_link_info info;
-	bool has_ipv6;        /* IPv6 is compiled in and not switched off for the whole machine */
-	bool type_known;      /* kernels before 4.20 do not say what a tun is like */
-	bool carrier_on;      /* the driver's own idea of it, also while the interface is down */
+	bool has_ipv6;   /* IPv6 is compiled in and not switched off for the whole machine */
+	bool type_known; /* kernels before 4.20 do not say what a tun is like */
+	bool carrier_on; /* the driver's own idea of it, also while the interface is down */
 };
 
 /**

@@ -2,21 +2,26 @@
 /*
  * Theory of operation
  *
- * A configuration is checked as a whole before its first step, so that a mistake changes nothing. Then each step
- * asks for what is not so yet: calling twice is no error, and nothing that others set up is taken away.
+ * A configuration is checked as a whole before its first step, so that a mistake changes nothing.
+ * Then each step asks for what is not so yet: calling twice is no error, and nothing that others
+ * set up is taken away.
  *
- * Addresses are compared with those that are there, on all interfaces, before they are added. The kernel would
- * let two interfaces have the same IPv4 address, and replies would leave by either of them.
+ * Addresses are compared with those that are there, on all interfaces, before they are added. The
+ * kernel would let two interfaces have the same IPv4 address, and replies would leave by either of
+ * them.
  *
  * IPv6 on an interface whose other end is a program: duplicate address detection is left out
- * (IFA_F_NODAD), because an address could not be used for a second or more while it waits for an answer that
- * the program, its only neighbour, is seldom going to give; addrgenmode none, set before the interface comes
- * up, keeps the kernel from making up a link-local address and soliciting routers.
+ * (IFA_F_NODAD), because an address could not be used for a second or more while it waits for an
+ * answer that the program, its only neighbour, is seldom going to give; addrgenmode none, set
+ * before the interface comes up, keeps the kernel from making up a link-local address and
+ * soliciting routers.
  *
- * Left to the kernel, as `ip address add` does: the route to an address's network, and the broadcast address
- * (without an explicit one the kernel still treats the network's last address as broadcast).
+ * Left to the kernel, as `ip address add` does: the route to an address's network, and the
+ * broadcast address (without an explicit one the kernel still treats the network's last address as
+ * broadcast).
  *
- * Kernels explain most refusals in words (see netlink.c); those words stand in our sentence behind a colon.
+ * Kernels explain most refusals in words (see netlink.c); those words stand in our sentence behind
+ * a colon.
  */
 #include "base/error.h"
 #include "device/array.h"
@@ -42,7 +47,7 @@ struct setup {
 	struct vn_netlink *netlink;
 	const struct vn_link *link;
 	const struct vnic_link_config *config;
-	const char *name;          /* for messages: the new one after renaming */
+	const char *name; /* for messages: the new one after renaming */
 	struct vn_link_owned_address *present;
 	size_t present_count;
 };
@@ -123,9 +128,8 @@ static int check_address(const struct vnic_link_address *wanted, struct vnic_err
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
 				"an address without a family");
 	if (wanted->prefix.length_bits > address_bytes(address) * 8)
-		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
-				"%s has no %u bits", vnic_address_format(address, text),
-				wanted->prefix.length_bits);
+		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID, "%s has no %u bits",
+				vnic_address_format(address, text), wanted->prefix.length_bits);
 	if (vnic_address_is_unspecified(address) || vnic_address_is_multicast(address) ||
 	    is_all_ones(address))
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
@@ -446,8 +450,7 @@ static int add_failed(const struct setup *setup, const struct vnic_link_address 
 			       setup->name, why);
 }
 
-static int add_address(const struct setup *setup, const struct vnic_link_address *wanted,
-		       char *why)
+static int add_address(const struct setup *setup, const struct vnic_link_address *wanted, char *why)
 {
 	const struct vnic_address *address = &wanted->prefix.address;
 	struct nlmsghdr *request;
@@ -556,12 +559,13 @@ static bool is_local(const struct setup *setup, const struct vnic_address *addre
 }
 
 /*
- * The kernel makes an IPv6 address its own from a work queue (addrconf_dad_work), some time after it
- * has said that the address is added: until then an answer to what is sent from it is thrown away.
+ * The kernel makes an IPv6 address its own from a work queue (addrconf_dad_work), some time after
+ * it has said that the address is added: until then an answer to what is sent from it is thrown
+ * away.
  */
 static void await_addresses(const struct setup *setup)
 {
-	const struct timespec pause = { .tv_nsec = 100000 };
+	const struct timespec pause = {.tv_nsec = 100000};
 	unsigned rounds_left = 5000; /* of 0.1 ms and more: then go on all the same */
 	size_t i;
 

@@ -2,12 +2,12 @@
 /*
  * Theory of operation
  *
- * Everything about an interface comes in one RTM_NEWLINK message: IFLA_LINKINFO holds the kind ("tun") and, one
- * level below, what is special to it (IFLA_TUN_*); IFLA_AF_SPEC holds what IPv6 thinks of it. An
- * attribute that is missing leaves its field zero: older kernels send fewer.
+ * Everything about an interface comes in one RTM_NEWLINK message: IFLA_LINKINFO holds the kind
+ * ("tun") and, one level below, what is special to it (IFLA_TUN_*); IFLA_AF_SPEC holds what IPv6
+ * thinks of it. An attribute that is missing leaves its field zero: older kernels send fewer.
  *
- * Lists are dumps. A dump during which something changed may miss an interface; the kernel marks it, and it is
- * asked for again, a few times at most.
+ * Lists are dumps. A dump during which something changed may miss an interface; the kernel marks
+ * it, and it is asked for again, a few times at most.
  */
 #include "base/error.h"
 #include "device/array.h"
@@ -30,8 +30,8 @@
 
 static void copy_text(char *to, size_t size, const struct nlattr *attribute)
 {
-	size_t length = strnlen(mnl_attr_get_payload(attribute),
-				mnl_attr_get_payload_len(attribute));
+	size_t length =
+		strnlen(mnl_attr_get_payload(attribute), mnl_attr_get_payload_len(attribute));
 
 	if (length >= size)
 		length = size - 1;
@@ -203,8 +203,9 @@ int vn_link_read(const struct nlmsghdr *message, struct vn_link *link)
 	link->info.up = header->ifi_flags & IFF_UP;
 	link->info.carrier = header->ifi_flags & LINK_LOWER_UP;
 	mnl_attr_for_each(attribute, message, sizeof(*header)) read_attribute(attribute, link);
-	/* The kernel counts the queues of multi-queue interfaces only. The one queue of the others is
-	 * open if the interface is not persistent, or else it would be gone; or if it has a carrier. */
+	/* The kernel counts queues of multi-queue interfaces only. The one queue of the others is
+	 * open if the interface is not persistent, or else it would be gone; or if it has a
+	 * carrier. */
 	if (link->info.is_virtual_nic && !link->info.multi_queue)
 		link->info.queues = !link->info.persistent || link->carrier_on;
 	return 0;
@@ -253,7 +254,6 @@ int vn_link_get(struct vn_netlink *netlink, int index, const char *name, struct 
 	*link = found;
 	return 0;
 }
-
 
 int vnic_link_query(const char *netns, const char *name, struct vnic_link_info *info,
 		    struct vnic_error *error)
@@ -378,7 +378,9 @@ static int take_address(const struct nlmsghdr *message, void *user)
 		else if (mnl_attr_get_type(attribute) == IFA_ADDRESS)
 			read_address(attribute, header->ifa_family, &other);
 	}
-	/* IFA_ADDRESS is the peer where there is one, and the address itself where there is none. */
+	/*
+	 * IFA_ADDRESS is the peer where there is one, and the address itself where there is none.
+	 */
 	if (local.family == VNIC_NO_FAMILY)
 		local = other;
 	if (vnic_address_equal(&local, &other))

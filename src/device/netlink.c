@@ -6,15 +6,15 @@
  * the message that ends it, an acknowledgement or the end of a dump. Every request asks for an
  * acknowledgement, so that there always is one. Answers are told apart from leftovers of an
  * earlier, failed exchange by their sequence number; so a socket stays usable after any error. On a
- * socket that is in a group too, other programs' changes come with those programs' sequence numbers:
- * they are known by the port in them.
+ * socket that is in a group too, other programs' changes come with those programs' sequence
+ * numbers: they are known by the port in them.
  *
- * rtnetlink works while the request is being sent: when sendto(2) returns the answer is there, or its first part, and
- * the next when that is taken. What is not there then was thrown away because the socket's buffer is full; so
- * nothing ever waits here.
+ * rtnetlink works while the request is being sent: when sendto(2) returns the answer is there, or
+ * its first part, and the next when that is taken. What is not there then was thrown away because
+ * the socket's buffer is full; so nothing ever waits here.
  *
- * libmnl builds and reads the messages. Its sockets are not used: they cannot be opened close-on-exec, and
- * they report through errno.
+ * libmnl builds and reads the messages. Its sockets are not used: they cannot be opened
+ * close-on-exec, and they report through errno.
  *
  * NETLINK_EXT_ACK makes the kernel explain its errors in words. Kernels that do not know an option
  * refuse it, and work as well without: so the options' results do not matter.
@@ -153,7 +153,8 @@ static int receive_answer(struct vn_netlink *netlink, vn_netlink_part *part, voi
 		struct sockaddr_nl from = {0};
 		socklen_t from_length = sizeof(from);
 		int left = (int)recvfrom(netlink->descriptor, buffer, sizeof(buffer),
-					 MSG_TRUNC | MSG_DONTWAIT, (struct sockaddr *)&from, &from_length);
+					 MSG_TRUNC | MSG_DONTWAIT, (struct sockaddr *)&from,
+					 &from_length);
 
 		if (left < 0 && errno == EINTR)
 			continue;

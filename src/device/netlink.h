@@ -17,9 +17,9 @@
 
 /** An rtnetlink socket. It stays in the namespace in which it was opened. */
 struct vn_netlink {
-	int descriptor;       /* -1: none */
-	uint32_t port;        /* its address */
-	uint32_t sequence;    /* of the last request */
+	int descriptor;    /* -1: none */
+	uint32_t port;     /* its address */
+	uint32_t sequence; /* of the last request */
 };
 
 #define VN_NETLINK_NONE ((struct vn_netlink){.descriptor = -1})

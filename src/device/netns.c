@@ -5,8 +5,8 @@
  * A socket and a descriptor of /dev/net/tun belong to the namespace in which their opener was, and
  * stay there wherever they are handed to. So nobody has to live in a namespace to work in it: it is
  * enough to open the descriptor there. setns(2) moves one thread only; a thread is made for it,
- * opens what is wanted, and ends. The caller's threads are never in another namespace, not even for a
- * moment and not if something fails half-way.
+ * opens what is wanted, and ends. The caller's threads are never in another namespace, not even for
+ * a moment and not if something fails half-way.
  *
  * All signals are blocked in that thread: a handler of the program's must not run in a namespace
  * that it does not expect.
@@ -106,10 +106,10 @@ static void *call_inside(void *argument)
 
 	if (code < 0) {
 		code = -errno;
-		call->result = vn_error_system(call->error, code, vn_system_cause(code),
-					       call->netns < 0
-						       ? "cannot make a network namespace"
-						       : "cannot enter the network namespace");
+		call->result =
+			vn_error_system(call->error, code, vn_system_cause(code),
+					call->netns < 0 ? "cannot make a network namespace"
+							: "cannot enter the network namespace");
 		return NULL;
 	}
 	call->result = call->function(call->user, call->error);

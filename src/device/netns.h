@@ -7,8 +7,8 @@
 #include <vnic/netns.h>
 
 /**
- * Run a function in the namespace that a text names, as vnic_netns_call() does; without a thread where
- * that is the caller's own (netns NULL, or the same one): there it needs no privilege.
+ * Run a function in the namespace that a text names, as vnic_netns_call() does; without a thread
+ * where that is the caller's own (netns NULL, or the same one): there it needs no privilege.
  * @param foreign  set to whether it is another one; NULL: not wanted
  */
 int vn_netns_run(const char *netns, int (*function)(void *user, struct vnic_error *error),

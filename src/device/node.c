@@ -3,20 +3,22 @@
  * Theory of operation
  *
  * TUNSETIFF makes the interface, or attaches to it, and has one errno for many mistakes: EINVAL may
- * be a TUN for a TAP, the name of another kind of interface, a name no interface can have, one queue
- * where there are many, or many where there is one. So the cause is found out around it. First: the name is checked
- * as the kernel would do, and looked up by netlink. Afterwards, if the kernel refuses all the same (something
- * changed in between, or it is a matter of permission), it is looked up once more.
+ * be a TUN for a TAP, the name of another kind of interface, a name no interface can have, one
+ * queue where there are many, or many where there is one. So the cause is found out around it.
+ * First: the name is checked as the kernel would do, and looked up by netlink. Afterwards, if the
+ * kernel refuses all the same (something changed in between, or it is a matter of permission), it
+ * is looked up once more.
  *
- * The same flags must be given for each queue, and IFF_MULTI_QUEUE exactly where the interface has it.
+ * The same flags must be given for each queue, and IFF_MULTI_QUEUE exactly where the interface has
+ * it.
  *
  * The kernel has no "attach only": an interface that vanishes between the look and TUNSETIFF would
- * be made anew. Its number tells: numbers are not used again, so another one means that it is not the interface that
- * was found, and closing the descriptor takes the new one away.
+ * be made anew. Its number tells: numbers are not used again, so another one means that it is not
+ * the interface that was found, and closing the descriptor takes the new one away.
  *
- * What was granted is read back, since flags may be ignored: the header's by TUNGETIFF, but not whether there is packet
- * information, for IFF_NO_PI has the same value as IFF_NOFILTER, which says there that no socket filter is
- * attached. Netlink knows.
+ * What was granted is read back, since flags may be ignored: the header's by TUNGETIFF, but not
+ * whether there is packet information, for IFF_NO_PI has the same value as IFF_NOFILTER, which says
+ * there that no socket filter is attached. Netlink knows.
  *
  * Which namespace the interface is made in is decided when /dev/net/tun is opened, not at
  * TUNSETIFF; both happen in here, on whichever thread is in the right namespace.
@@ -188,8 +190,8 @@ static int look_up(const struct vnic_device_options *options, struct vn_node *no
 }
 
 /* Why TUNSETIFF failed. The interface may have come or changed since it was looked up. */
-static int diagnose(const struct vnic_device_options *options, struct vn_node *node, const char *name,
-		    int failure, struct vnic_error *error)
+static int diagnose(const struct vnic_device_options *options, struct vn_node *node,
+		    const char *name, int failure, struct vnic_error *error)
 {
 	struct vn_link link = {0};
 	bool exists = !strchr(name, '%') && vn_link_get(&node->netlink, 0, name, &link, NULL) == 0;
@@ -200,9 +202,9 @@ static int diagnose(const struct vnic_device_options *options, struct vn_node *n
 	switch (-failure) {
 	case EPERM:
 		if (exists && !options->napi_fragments)
-			return vn_error_system(error, failure, VNIC_CAUSE_NOT_OWNER,
-					       "cannot attach to '%s', which belongs to another user",
-					       name);
+			return vn_error_system(
+				error, failure, VNIC_CAUSE_NOT_OWNER,
+				"cannot attach to '%s', which belongs to another user", name);
 		return vn_error_system(error, failure, VNIC_CAUSE_CAPABILITY, "cannot %s '%s'",
 				       exists ? "attach to" : "create", name);
 	case EBUSY:
@@ -251,10 +253,10 @@ static int check_features(int descriptor, short flags, struct vnic_error *error)
 		return vn_error(error, -EOPNOTSUPP, VNIC_CAUSE_UNSUPPORTED,
 				"this kernel's " NODE " lacks %s",
 				wanted & ~known & (IFF_NAPI | IFF_NAPI_FRAGS) ? "NAPI"
-				: wanted & ~known & IFF_NO_CARRIER ? "starting without a carrier"
+				: wanted & ~known & IFF_NO_CARRIER  ? "starting without a carrier"
 				: wanted & ~known & IFF_MULTI_QUEUE ? "multiple queues"
 				: wanted & ~known & IFF_VNET_HDR    ? "the virtio-net header"
-								    : "a feature that was asked for");
+								 : "a feature that was asked for");
 	return 0;
 }
 

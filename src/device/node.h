@@ -8,9 +8,9 @@
 
 /** What opening made. */
 struct vn_node {
-	int *descriptors;         /* room for one per queue; those opened are valid */
-	unsigned count;           /* opened so far */
-	short flags;              /* IFF_*: what the kernel gave */
+	int *descriptors; /* room for one per queue; those opened are valid */
+	unsigned count;   /* opened so far */
+	short flags;      /* IFF_*: what the kernel gave */
 	struct vn_netlink netlink;
 };
 
@@ -37,7 +37,9 @@ int vn_node_interface(int descriptor, char *name, short *flags);
 
 /** ioctl(2) that returns a negative errno. */
 int vn_node_control(int descriptor, unsigned long request, const void *argument);
-/** The same for a request that takes its argument by value: a pointer's bits would be taken for it. */
+/**
+ * The same for a request that takes its argument by value: a pointer's bits would be taken for it.
+ */
 int vn_node_control_value(int descriptor, unsigned long request, unsigned long value);
 
 #endif

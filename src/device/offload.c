@@ -2,10 +2,11 @@
 /*
  * Theory of operation
  *
- * TUNSETOFFLOAD takes all offloads or none: a bit that the kernel does not know is EINVAL, and nothing tells
- * which. So they are tried downward, the newest left out first. Some hang together: TSO and USO mean nothing without
- * checksum offload, ECN nothing without TSO, tunnels nothing without one of those, and USO is one bit for us because
- * the kernel takes it for both IP versions or for none. An offload whose footing is refused goes with it.
+ * TUNSETOFFLOAD takes all offloads or none: a bit that the kernel does not know is EINVAL, and
+ * nothing tells which. So they are tried downward, the newest left out first. Some hang together:
+ * TSO and USO mean nothing without checksum offload, ECN nothing without TSO, tunnels nothing
+ * without one of those, and USO is one bit for us because the kernel takes it for both IP versions
+ * or for none. An offload whose footing is refused goes with it.
  */
 #include "device/offload.h"
 #include "base/error.h"

@@ -2,10 +2,11 @@
 /*
  * Theory of operation
  *
- * Each call is one ioctl(2) through the first queue; one that is detached serves as well. None of them needs a privilege: who could attach may
- * set. Five take their argument by value and not through a pointer (persistence, owner, group,
- * link type, offloads); given a pointer the kernel would take its bits for a user's number, without an
- * error. So there are two helpers, and each call says which it is.
+ * Each call is one ioctl(2) through the first queue; one that is detached serves as well. None of
+ * them needs a privilege: who could attach may set. Five take their argument by value and not
+ * through a pointer (persistence, owner, group, link type, offloads); given a pointer the kernel
+ * would take its bits for a user's number, without an error. So there are two helpers, and each
+ * call says which it is.
  *
  * An ioctl that the kernel does not know is EINVAL from this driver. Where a call has no other
  * reason for EINVAL left, it is told as "unsupported".
@@ -25,7 +26,10 @@
 _Static_assert(sizeof(struct vnic_bpf_instruction) == sizeof(struct sock_filter),
 	       "an instruction of classic BPF has 8 bytes");
 
-/* What to return for the result of an ioctl. invalid: what EINVAL says; NULL: unknown to this kernel. */
+/*
+ * What to return for the result of an ioctl. invalid: what EINVAL says; NULL: unknown to this
+ * kernel.
+ */
 static int result(int code, const char *what, const char *invalid, struct vnic_error *error)
 {
 	switch (-code) {
@@ -50,7 +54,8 @@ static int result(int code, const char *what, const char *invalid, struct vnic_e
 static int set_value(struct vnic_device *device, unsigned long request, unsigned long value,
 		     const char *what, const char *invalid, struct vnic_error *error)
 {
-	return result(vn_node_control_value(vn_device_control(device), request, value), what, invalid, error);
+	return result(vn_node_control_value(vn_device_control(device), request, value), what,
+		      invalid, error);
 }
 
 static int set_pointer(struct vnic_device *device, unsigned long request, const void *argument,

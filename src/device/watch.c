@@ -2,21 +2,23 @@
 /*
  * Theory of operation
  *
- * A watch is a netlink socket in the group that is told of every change of a link, and what the interface was like
- * when we last heard: its name, and whether it was up. A message is compared with that, and the differences are the
- * events. So nothing is reported twice, messages about other properties pass silently, and after a flood that the
- * kernel could not queue (ENOBUFS) the interface is asked for and compared in the same way.
+ * A watch is a netlink socket in the group that is told of every change of a link, and what the
+ * interface was like when we last heard: its name, and whether it was up. A message is compared
+ * with that, and the differences are the events. So nothing is reported twice, messages about other
+ * properties pass silently, and after a flood that the kernel could not queue (ENOBUFS) the
+ * interface is asked for and compared in the same way.
  *
- * One message can hold two events, renamed and up: the second waits in the watch. The socket would not be readable
- * for it; vnic_watch_next() is called until it returns none, so it is found.
+ * One message can hold two events, renamed and up: the second waits in the watch. The socket would
+ * not be readable for it; vnic_watch_next() is called until it returns none, so it is found.
  *
- * The interface is known by its number, which no rename changes. One that moves into another namespace says
- * goodbye to this one with RTM_DELLINK, as if it were deleted, and would have another number and name there: to the
- * watch it is gone. Bridges send RTM_DELLINK too, for a port that leaves, in their own family: not meant.
+ * The interface is known by its number, which no rename changes. One that moves into another
+ * namespace says goodbye to this one with RTM_DELLINK, as if it were deleted, and would have
+ * another number and name there: to the watch it is gone. Bridges send RTM_DELLINK too, for a port
+ * that leaves, in their own family: not meant.
  *
- * The socket has to be in the interface's namespace. If that is the caller's own it is simply opened there. If it is
- * another one, and the privilege to go there is gone by now, the one that the device opened in reserve is
- * borrowed until the watch is closed.
+ * The socket has to be in the interface's namespace. If that is the caller's own it is simply
+ * opened there. If it is another one, and the privilege to go there is gone by now, the one that
+ * the device opened in reserve is borrowed until the watch is closed.
  */
 #include "base/error.h"
 #include "device/device.h"
@@ -35,14 +37,14 @@
 #define DISCARD_MOST 10000
 
 struct vnic_watch {
-	struct vnic_device *lender;   /* of the socket; NULL: the socket is our own */
+	struct vnic_device *lender; /* of the socket; NULL: the socket is our own */
 	struct vn_netlink netlink;
 	int index;
-	char name[VNIC_NAME_BYTES];   /* as last heard */
+	char name[VNIC_NAME_BYTES]; /* as last heard */
 	bool up;
-	bool was_up;                  /* as last told */
-	bool renamed;                 /* not told yet */
-	bool gone;                    /* not told yet */
+	bool was_up;  /* as last told */
+	bool renamed; /* not told yet */
+	bool gone;    /* not told yet */
 	bool told_gone;
 };
 
@@ -82,8 +84,7 @@ static int open_own(struct vnic_device *device, struct vn_netlink *netlink,
 		*netlink = there;
 		return code;
 	}
-	if (device->netlink.descriptor >= 0 &&
-	    vn_netlink_same_namespace(netlink, &device->netlink))
+	if (device->netlink.descriptor >= 0 && vn_netlink_same_namespace(netlink, &device->netlink))
 		return 0;
 	vn_netlink_close(netlink);
 	return vn_error(error, -EPERM, VNIC_CAUSE_CAPABILITY,
@@ -226,9 +227,9 @@ static int ask_again(struct vnic_watch *watch)
 	int tries;
 
 	/*
-	 * Through the socket itself, which is in the right namespace. It is still full of old news, and must
-	 * be emptied for the answer to fit. What comes between that and the answer is older than it, and
-	 * skipped; what comes behind it is read later.
+	 * Through the socket itself, which is in the right namespace. It is still full of old news,
+	 * and must be emptied for the answer to fit. What comes between that and the answer is
+	 * older than it, and skipped; what comes behind it is read later.
 	 */
 	for (tries = 0; tries < ASK_TRIES && code == -ENOBUFS; tries++) {
 		discard_news(watch);

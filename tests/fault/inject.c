@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * Each wrapper asks fails() first, with its name and the errno that it fails with by default. The state is
- * atomic, for the library makes threads. Functions with "..." take one argument more, as all their users do.
- * close(2) and free() are not here: they do not fail in a way that could be handled.
+ * Each wrapper asks fails() first, with its name and the errno that it fails with by default. The
+ * state is atomic, for the library makes threads. Functions with "..." take one argument more, as
+ * all their users do. close(2) and free() are not here: they do not fail in a way that could be
+ * handled.
  */
 #include "inject.h"
 
@@ -95,21 +96,23 @@ static bool fails(const char *function, int code)
 }
 
 /*
- * One wrapper: its result, symbol, name for inject_all(), arguments with and without types, the errno, and what a
- * failure returns.
+ * One wrapper: its result, symbol, name for inject_all(), arguments with and without types, the
+ * errno, and what a failure returns.
  */
-#define WRAP_AS(type, symbol, name, parameters, arguments, code, failure)                          \
-	type __real_##symbol parameters;                                                           \
-	type __wrap_##symbol parameters;                                                           \
-	type __wrap_##symbol parameters                                                            \
-	{                                                                                          \
-		return fails(name, code) ? (failure) : __real_##symbol arguments;                  \
+#define WRAP_AS(type, symbol, name, parameters, arguments, code, failure)         \
+	type __real_##symbol parameters;                                          \
+	type __wrap_##symbol parameters;                                          \
+	type __wrap_##symbol parameters                                           \
+	{                                                                         \
+		return fails(name, code) ? (failure) : __real_##symbol arguments; \
 	}
-#define WRAP(type, name, parameters, arguments, code, failure)                                     \
+#define WRAP(type, name, parameters, arguments, code, failure) \
 	WRAP_AS(type, name, #name, parameters, arguments, code, failure)
-/* With 64-bit file offsets asked for, some are other symbols, of the same type on 64-bit machines. */
-#define WRAP64(type, name, parameters, arguments, code, failure)                                   \
-	WRAP_AS(type, name, #name, parameters, arguments, code, failure)                           \
+/*
+ * With 64-bit file offsets asked for, some are other symbols, of the same type on 64-bit machines.
+ */
+#define WRAP64(type, name, parameters, arguments, code, failure)         \
+	WRAP_AS(type, name, #name, parameters, arguments, code, failure) \
 	WRAP_AS(type, name##64, #name, parameters, arguments, code, failure)
 
 /* clang-format off */
@@ -148,36 +151,36 @@ WRAP(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts
 WRAP(int, pthread_create, (pthread_t *thread, const pthread_attr_t *attributes, void *(*function)(void *), void *argument), (thread, attributes, function, argument), EAGAIN, errno)
 /* clang-format on */
 
-#define WRAP_OPEN(symbol)                                                                          \
-	int __real_##symbol(const char *path, int flags, ...);                                     \
-	int __wrap_##symbol(const char *path, int flags, ...);                                     \
-	int __wrap_##symbol(const char *path, int flags, ...)                                      \
-	{                                                                                          \
-		va_list arguments;                                                                 \
-		unsigned mode = 0;                                                                 \
-                                                                                                   \
-		if (flags & (O_CREAT | __O_TMPFILE)) {                                             \
-			va_start(arguments, flags);                                                \
-			mode = va_arg(arguments, unsigned);                                        \
-			va_end(arguments);                                                         \
-		}                                                                                  \
-		return fails("open", EMFILE) ? -1 : __real_##symbol(path, flags, mode);            \
+#define WRAP_OPEN(symbol)                                                               \
+	int __real_##symbol(const char *path, int flags, ...);                          \
+	int __wrap_##symbol(const char *path, int flags, ...);                          \
+	int __wrap_##symbol(const char *path, int flags, ...)                           \
+	{                                                                               \
+		va_list arguments;                                                      \
+		unsigned mode = 0;                                                      \
+                                                                                        \
+		if (flags & (O_CREAT | __O_TMPFILE)) {                                  \
+			va_start(arguments, flags);                                     \
+			mode = va_arg(arguments, unsigned);                             \
+			va_end(arguments);                                              \
+		}                                                                       \
+		return fails("open", EMFILE) ? -1 : __real_##symbol(path, flags, mode); \
 	}
 WRAP_OPEN(open)
 WRAP_OPEN(open64)
 
-#define WRAP_CONTROL(symbol, name, type, code)                                                     \
-	int __real_##symbol(int fd, type request, ...);                                            \
-	int __wrap_##symbol(int fd, type request, ...);                                            \
-	int __wrap_##symbol(int fd, type request, ...)                                             \
-	{                                                                                          \
-		va_list arguments;                                                                 \
-		unsigned long argument;                                                            \
-                                                                                                   \
-		va_start(arguments, request);                                                      \
-		argument = va_arg(arguments, unsigned long);                                       \
-		va_end(arguments);                                                                 \
-		return fails(name, code) ? -1 : __real_##symbol(fd, request, argument);            \
+#define WRAP_CONTROL(symbol, name, type, code)                                          \
+	int __real_##symbol(int fd, type request, ...);                                 \
+	int __wrap_##symbol(int fd, type request, ...);                                 \
+	int __wrap_##symbol(int fd, type request, ...)                                  \
+	{                                                                               \
+		va_list arguments;                                                      \
+		unsigned long argument;                                                 \
+                                                                                        \
+		va_start(arguments, request);                                           \
+		argument = va_arg(arguments, unsigned long);                            \
+		va_end(arguments);                                                      \
+		return fails(name, code) ? -1 : __real_##symbol(fd, request, argument); \
 	}
 WRAP_CONTROL(ioctl, "ioctl", unsigned long, ENOMEM)
 WRAP_CONTROL(fcntl, "fcntl", int, EMFILE)

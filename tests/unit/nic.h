@@ -6,8 +6,8 @@
 #ifndef NIC_H
 #define NIC_H
 
-#include <errno.h>
 #include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -83,32 +83,32 @@ static inline int nic_teardown(void **state)
 #define NIC_TEST(function) cmocka_unit_test_setup_teardown(function, nic_setup, nic_teardown)
 
 /* The first line of a test. */
-#define NIC_BEGIN(state)                                                                           \
-	do {                                                                                       \
-		(void)(state);                                                                     \
-		if (nic_refused) {                                                                 \
-			print_message("%s\n", nic_refused);                                        \
-			skip();                                                                    \
-		}                                                                                  \
+#define NIC_BEGIN(state)                                    \
+	do {                                                \
+		(void)(state);                              \
+		if (nic_refused) {                          \
+			print_message("%s\n", nic_refused); \
+			skip();                             \
+		}                                           \
 	} while (0)
 
-#define assert_ok(call, error)                                                                     \
-	do {                                                                                       \
-		int assert_ok_code = (call);                                                       \
-		if (assert_ok_code < 0)                                                            \
-			fail_msg("%d: %s", assert_ok_code, (error)->text);                         \
+#define assert_ok(call, error)                                             \
+	do {                                                               \
+		int assert_ok_code = (call);                               \
+		if (assert_ok_code < 0)                                    \
+			fail_msg("%d: %s", assert_ok_code, (error)->text); \
 	} while (0)
 
 /* A call failed as it should: with this code, this cause, and a text that holds this. */
-#define assert_refused(call, error, expected_code, expected_cause, part)                           \
-	do {                                                                                       \
-		int refused_code = (call);                                                         \
-		if (refused_code != (expected_code) || (error)->code != (expected_code) ||         \
-		    (error)->cause != (expected_cause) || !strstr((error)->text, (part)))          \
-			fail_msg("%d, %d (%s) '%s'; expected %d (%s) with '%s'", refused_code,      \
-				 (error)->code, vnic_cause_name((error)->cause), (error)->text,    \
-				 (expected_code), vnic_cause_name(expected_cause), (part));        \
-		*(error) = (struct vnic_error){0};                                                 \
+#define assert_refused(call, error, expected_code, expected_cause, part)                        \
+	do {                                                                                    \
+		int refused_code = (call);                                                      \
+		if (refused_code != (expected_code) || (error)->code != (expected_code) ||      \
+		    (error)->cause != (expected_cause) || !strstr((error)->text, (part)))       \
+			fail_msg("%d, %d (%s) '%s'; expected %d (%s) with '%s'", refused_code,  \
+				 (error)->code, vnic_cause_name((error)->cause), (error)->text, \
+				 (expected_code), vnic_cause_name(expected_cause), (part));     \
+		*(error) = (struct vnic_error){0};                                              \
 	} while (0)
 
 static inline struct vnic_device *nic_open(const struct vnic_device_options *options)
@@ -202,8 +202,8 @@ static inline void nic_udp_send(int descriptor, const char *address, uint16_t po
  */
 static inline uint32_t nic_build_udp(uint8_t *bytes, uint16_t port, uint16_t length, bool partial)
 {
-	static const uint8_t header[20] = {0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17,
-					   0,	 0, 10, 0, 0, 2, 10, 0, 0, 1};
+	static const uint8_t header[20] = {0x45, 0, 0,  0, 0, 1, 0,  0, 64, 17,
+					   0,    0, 10, 0, 0, 2, 10, 0, 0,  1};
 	struct vnic_address source = vnic_address_from_bytes(VNIC_IPV4, header + 12);
 	struct vnic_address target = vnic_address_from_bytes(VNIC_IPV4, header + 16);
 	uint16_t total = (uint16_t)(28 + length);
@@ -235,10 +235,10 @@ static inline uint32_t nic_build_udp(uint8_t *bytes, uint16_t port, uint16_t len
 }
 
 /*
- * Run a function in a child process, perhaps as another user. There cmocka's assertions would go on with the
- * next test: use nic_check().
- * @param node_mode  /dev/net/tun as the child sees it, in a mount namespace of its own: its mode; 0: there is
- *                   none; -1: as it is
+ * Run a function in a child process, perhaps as another user. There cmocka's assertions would go on
+ * with the next test: use nic_check().
+ * @param node_mode  /dev/net/tun as the child sees it, in a mount namespace of its own: its mode;
+ *                   0: there is none; -1: as it is
  */
 static inline void nic_child(int (*function)(void *user), void *user, uid_t uid, int node_mode)
 {
@@ -249,7 +249,8 @@ static inline void nic_child(int (*function)(void *user), void *user, uid_t uid,
 	if (child == 0) {
 		umask(0);
 		if (node_mode >= 0 &&
-		    (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, "") ||
+		    (unshare(CLONE_NEWNS) < 0 ||
+		     mount("none", "/", NULL, MS_REC | MS_PRIVATE, "") ||
 		     mount("none", "/dev/net", "tmpfs", 0, "") ||
 		     (node_mode &&
 		      mknod("/dev/net/tun", S_IFCHR | (mode_t)node_mode, makedev(10, 200)))))
@@ -263,21 +264,21 @@ static inline void nic_child(int (*function)(void *user), void *user, uid_t uid,
 		fail_msg("the child ended with status 0x%x", (unsigned)status);
 }
 
-#define nic_check(condition)                                                                       \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);    \
-			_exit(1);                                                                  \
-		}                                                                                  \
+#define nic_check(condition)                                                                    \
+	do {                                                                                    \
+		if (!(condition)) {                                                             \
+			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+			_exit(1);                                                               \
+		}                                                                               \
 	} while (0)
 
 /* Tests that need more than a user namespace. */
-#define NIC_NEEDS_ROOT()                                                                           \
-	do {                                                                                       \
-		if (getuid() != 0) {                                                               \
-			print_message("needs root\n");                                             \
-			skip();                                                                    \
-		}                                                                                  \
+#define NIC_NEEDS_ROOT()                               \
+	do {                                           \
+		if (getuid() != 0) {                   \
+			print_message("needs root\n"); \
+			skip();                        \
+		}                                      \
 	} while (0)
 
 #endif

@@ -58,8 +58,10 @@ static void test_names(void **state)
 		const char *asked;
 		const char *got;
 	} names[] = {
-		{"vn%d", "vn0"}, {"%dx", "0x"}, {"a-b_c.d@e", "a-b_c.d@e"}, {"123456789012345",
-									     "123456789012345"},
+		{"vn%d", "vn0"},
+		{"%dx", "0x"},
+		{"a-b_c.d@e", "a-b_c.d@e"},
+		{"123456789012345", "123456789012345"},
 		{"...", "..."},
 	};
 	struct vnic_device_options options = {0};
@@ -82,8 +84,10 @@ static void test_names(void **state)
 /* What we refuse, and that the kernel would refuse it too, or do something else. */
 static void test_bad_names(void **state)
 {
-	static const char *const names[] = {"a/b", ".",	   "..",    "a b",  "a:b", "a\tb", "a\nb",
-					    "a\xa0""b", "%s", "%d%d", "a%",   "100%", "%%d",  ""};
+	static const char no_break_space[] = {'a', (char)0xa0, 'b', 0};
+	static const char *const names[] = {"a/b",  ".",    "..",           "a b", "a:b",
+					    "a\tb", "a\nb", no_break_space, "%s",  "%d%d",
+					    "a%",   "100%", "%%d",          ""};
 	struct vnic_device_options options = {0};
 	struct vnic_error error = {0};
 	struct vnic_device *device = NULL;
@@ -359,11 +363,11 @@ static void test_flags(void **state)
 		assert_ok(vnic_device_query(device, &info, &error), &error);
 		assert_int_equal(info.carrier, !cases[i].no_carrier);
 		assert_int_equal(info.packet_information, cases[i].packet_information);
-		assert_int_equal(ioctl(vnic_device_descriptor(device, 0), TUNGETSNDBUF,
-				       &send_buffer),
-				 0);
-		assert_int_equal(send_buffer,
-				 cases[i].send_buffer_bytes ? cases[i].send_buffer_bytes : INT32_MAX);
+		assert_int_equal(
+			ioctl(vnic_device_descriptor(device, 0), TUNGETSNDBUF, &send_buffer), 0);
+		assert_int_equal(send_buffer, cases[i].send_buffer_bytes
+						      ? cases[i].send_buffer_bytes
+						      : INT32_MAX);
 		vnic_device_close(device);
 	}
 }
@@ -625,24 +629,15 @@ static void test_features(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		NIC_TEST(test_defaults),
-		NIC_TEST(test_names),
-		NIC_TEST(test_bad_names),
-		NIC_TEST(test_modes),
-		NIC_TEST(test_mismatches),
-		NIC_TEST(test_contradictions),
-		NIC_TEST(test_queues),
-		NIC_TEST(test_no_queue_opened_half),
-		NIC_TEST(test_headers),
-		NIC_TEST(test_byte_order),
-		NIC_TEST(test_flags),
-		NIC_TEST(test_offloads_negotiated),
-		NIC_TEST(test_offload_names),
-		NIC_TEST(test_renamed),
-		NIC_TEST(test_deleted),
-		NIC_TEST(test_node_and_capability),
-		NIC_TEST(test_owner),
-		NIC_TEST(test_features),
+		NIC_TEST(test_defaults),      NIC_TEST(test_names),
+		NIC_TEST(test_bad_names),     NIC_TEST(test_modes),
+		NIC_TEST(test_mismatches),    NIC_TEST(test_contradictions),
+		NIC_TEST(test_queues),        NIC_TEST(test_no_queue_opened_half),
+		NIC_TEST(test_headers),       NIC_TEST(test_byte_order),
+		NIC_TEST(test_flags),         NIC_TEST(test_offloads_negotiated),
+		NIC_TEST(test_offload_names), NIC_TEST(test_renamed),
+		NIC_TEST(test_deleted),       NIC_TEST(test_node_and_capability),
+		NIC_TEST(test_owner),         NIC_TEST(test_features),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,10 +137,10 @@ static void test_descriptors_over_a_socket(void **state)
 
 		assert_int_equal(socketpair(AF_UNIX, types[i] | SOCK_CLOEXEC, 0, pair), 0);
 		vnic_device_release(device, descriptors);
-		assert_ok(vnic_descriptors_send(pair[0], descriptors, 3, "tun0", 5, &error), &error);
-		assert_int_equal(vnic_descriptors_receive(pair[1], received, 4, data, &length,
-							  &error),
-				 3);
+		assert_ok(vnic_descriptors_send(pair[0], descriptors, 3, "tun0", 5, &error),
+			  &error);
+		assert_int_equal(
+			vnic_descriptors_receive(pair[1], received, 4, data, &length, &error), 3);
 		assert_int_equal(length, 5);
 		assert_string_equal(data, "tun0");
 		assert_int_equal(fcntl(received[2], F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
@@ -198,8 +198,8 @@ static void test_descriptors_limits(void **state)
 	assert_refused(vnic_descriptors_send(pair[1], many, 1, NULL, 0, &error), &error, -EPIPE,
 		       VNIC_CAUSE_SYSTEM, "cannot send");
 	close(pair[1]);
-	assert_refused(vnic_descriptors_receive(-1, received, 2, NULL, NULL, &error), &error, -EBADF,
-		       VNIC_CAUSE_SYSTEM, "cannot receive");
+	assert_refused(vnic_descriptors_receive(-1, received, 2, NULL, NULL, &error), &error,
+		       -EBADF, VNIC_CAUSE_SYSTEM, "cannot receive");
 }
 
 /* A child without any privilege gets an open device, and can use it. */

@@ -290,7 +290,8 @@ static void test_down_and_gone(void **state)
 
 	NIC_BEGIN(state);
 	device = nic_open(NULL);
-	packets[0].length_bytes = packets[1].length_bytes = nic_build_udp(memory[0], PORT, 1, false);
+	packets[0].length_bytes = packets[1].length_bytes =
+		nic_build_udp(memory[0], PORT, 1, false);
 	nic_build_udp(memory[1], PORT, 1, false);
 	assert_int_equal(vnic_device_send(device, 0, packets, 2), -ENETDOWN);
 	assert_int_equal(vnic_device_receive(device, 0, packets, 1), -EAGAIN);
@@ -330,7 +331,8 @@ static void test_super_packets(void **state)
 	}
 	nic_up(device, "10.0.0.1/24");
 	udp = nic_udp("10.0.0.1", PORT);
-	assert_int_equal(setsockopt(udp, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)), 0);
+	assert_int_equal(setsockopt(udp, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)),
+			 0);
 	for (i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i % 1000);
 	nic_udp_send(udp, "10.0.0.2", 7, data, sizeof(data));
@@ -429,8 +431,8 @@ static void test_many_queues(void **state)
 		struct pollfd polls[3];
 
 		for (queue = 0; queue < 3; queue++)
-			polls[queue] = (struct pollfd){
-				.fd = vnic_device_descriptor(device, queue), .events = POLLIN};
+			polls[queue] = (struct pollfd){.fd = vnic_device_descriptor(device, queue),
+						       .events = POLLIN};
 		assert_true(poll(polls, 3, DEADLINE_MS) > 0);
 	}
 	assert_ok(vnic_device_set_queue(device, 3, true, &error), &error);
@@ -527,11 +529,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		NIC_TEST(test_there_and_back), NIC_TEST(test_zero_checksum),
-		NIC_TEST(test_bursts),	       NIC_TEST(test_truncation),
-		NIC_TEST(test_refused),	       NIC_TEST(test_down_and_gone),
-		NIC_TEST(test_super_packets),
-		NIC_TEST(test_frames),	       NIC_TEST(test_many_queues),
-		NIC_TEST(test_threads),
+		NIC_TEST(test_bursts),         NIC_TEST(test_truncation),
+		NIC_TEST(test_refused),        NIC_TEST(test_down_and_gone),
+		NIC_TEST(test_super_packets),  NIC_TEST(test_frames),
+		NIC_TEST(test_many_queues),    NIC_TEST(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What can be set on an open device, what of it stays behind with a persistent interface, and that the next opener
- * does not inherit it.
+ * What can be set on an open device, what of it stays behind with a persistent interface, and that
+ * the next opener does not inherit it.
  */
 #include "nic.h"
 
@@ -380,7 +380,8 @@ static void test_offloads_are_not_inherited(void **state)
 	assert_int_equal(vnic_device_vnet_header_bytes(device), 0);
 	nic_up(device, "10.0.0.1/24");
 	udp = nic_udp("10.0.0.1", PORT);
-	assert_int_equal(setsockopt(udp, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)), 0);
+	assert_int_equal(setsockopt(udp, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)),
+			 0);
 	nic_udp_send(udp, "10.0.0.2", 7, data, sizeof(data));
 	for (i = 0; i < 10; i++) {
 		struct vnic_packet *packet = one_packet();

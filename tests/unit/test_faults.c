@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every system call and allocation below each call of the library fails once. Afterwards nothing may be
- * left: no descriptor, no interface, no memory (LeakSanitizer sees to that), and the error says what happened.
+ * Every system call and allocation below each call of the library fails once. Afterwards nothing
+ * may be left: no descriptor, no interface, no memory (LeakSanitizer sees to that), and the error
+ * says what happened.
  */
 #include "inject.h"
 #include "nic.h"
@@ -195,9 +196,9 @@ static void nothing(struct context *context)
 static const struct operation {
 	const char *name;
 	int (*try_it)(struct context *context, struct vnic_error *error);
-	void (*undo)(struct context *context); /* after success */
+	void (*undo)(struct context *context);  /* after success */
 	void (*clean)(struct context *context); /* always */
-	unsigned least; /* calls that it makes: or the faults miss it */
+	unsigned least;                         /* calls that it makes: or the faults miss it */
 } operations[] = {
 	{"open", open_plain, close_made, nothing, 15},
 	{"open a TAP with queues and offloads", open_rich, close_made, nothing, 20},
@@ -258,8 +259,8 @@ static bool try_once(const struct operation *operation, struct context *context,
 
 static void test_every_call_fails_once(void **state)
 {
-	struct vnic_device_options options = {.name = "vn0", .type = VNIC_TAP,
-					      .vnet_header_bytes = 12};
+	struct vnic_device_options options = {
+		.name = "vn0", .type = VNIC_TAP, .vnet_header_bytes = 12};
 	struct context context = {.pair = {-1, -1}};
 	struct vnic_error error = {0};
 	size_t i;

@@ -139,7 +139,8 @@ static void test_everything_at_once(void **state)
 		assert_string_equal(addresses_of("vn9"), "10.0.0.1/24 192.0.2.1/32 peer 192.0.2.2 "
 							 "fd01::1/128 peer fd01::2 fd00::1/64");
 		assert_in_output("ip route", "198.51.100.0/24 via 10.0.0.2 dev vn9");
-		assert_in_output("ip route", "203.0.113.0/24 dev vn9 proto static scope link metric 77");
+		assert_in_output("ip route",
+				 "203.0.113.0/24 dev vn9 proto static scope link metric 77");
 		assert_in_output("ip route", "default via 10.0.0.2 dev vn9");
 		assert_in_output("ip -6 route", "2001:db8::/32 via fd00::2 dev vn9");
 		assert_in_output("ip -6 route", "default dev vn9");
@@ -260,16 +261,23 @@ static void test_bad_addresses(void **state)
 		unsigned length;
 		const char *peer;
 	} bad[] = {
-		{"0.0.0.0", 24, NULL},	   {"224.0.0.1", 24, NULL},
-		{"255.255.255.255", 24, NULL}, {"10.0.0.1", 33, NULL},
-		{"::", 64, NULL},	   {"ff02::1", 64, NULL},
-		{"fd00::1", 129, NULL},	   {"10.0.0.1", 32, "fd00::1"},
-		{"10.0.0.1", 32, "0.0.0.0"}, {"10.0.0.1", 32, "224.0.0.1"},
+		{"0.0.0.0", 24, NULL},
+		{"224.0.0.1", 24, NULL},
+		{"255.255.255.255", 24, NULL},
+		{"10.0.0.1", 33, NULL},
+		{"::", 64, NULL},
+		{"ff02::1", 64, NULL},
+		{"fd00::1", 129, NULL},
+		{"10.0.0.1", 32, "fd00::1"},
+		{"10.0.0.1", 32, "0.0.0.0"},
+		{"10.0.0.1", 32, "224.0.0.1"},
 		{"fd00::1", 128, "10.0.0.1"},
 	};
 	struct vnic_link_address addresses[2] = {{.prefix = {{0}, 0}}};
-	struct vnic_link_config config = {.addresses = addresses, .address_count = 1,
-					  .state = VNIC_LINK_UP, .mtu_bytes = 1400};
+	struct vnic_link_config config = {.addresses = addresses,
+					  .address_count = 1,
+					  .state = VNIC_LINK_UP,
+					  .mtu_bytes = 1400};
 	struct vnic_device *device;
 	struct vnic_error error = {0};
 	size_t i;
@@ -437,8 +445,8 @@ static void test_ipv6_disabled(void **state)
 {
 	struct vnic_link_address addresses[] = {{.prefix = nic_prefix("10.0.0.1/24")},
 						{.prefix = nic_prefix("fd00::1/64")}};
-	struct vnic_link_config config = {.addresses = addresses, .address_count = 1,
-					  .state = VNIC_LINK_UP};
+	struct vnic_link_config config = {
+		.addresses = addresses, .address_count = 1, .state = VNIC_LINK_UP};
 	struct vnic_device *device;
 	struct vnic_features features;
 	struct vnic_error error = {0};
@@ -482,8 +490,8 @@ static void test_missing(void **state)
 		       VNIC_CAUSE_INTERFACE_MISSING, "'vn0'");
 	assert_refused(vnic_link_delete(NULL, "lo", &error), &error, -EOPNOTSUPP,
 		       VNIC_CAUSE_UNSUPPORTED, "'lo'");
-	assert_refused(vnic_link_addresses(NULL, "vn0", &addresses, &count, &error), &error, -ENODEV,
-		       VNIC_CAUSE_INTERFACE_MISSING, "'vn0'");
+	assert_refused(vnic_link_addresses(NULL, "vn0", &addresses, &count, &error), &error,
+		       -ENODEV, VNIC_CAUSE_INTERFACE_MISSING, "'vn0'");
 	assert_refused(vnic_link_holders(NULL, "vn0", &holders, &count, &error), &error, -ENODEV,
 		       VNIC_CAUSE_INTERFACE_MISSING, "'vn0'");
 	assert_refused(vnic_link_query("no-such", "lo", &info, &error), &error, -ENOENT,
@@ -553,8 +561,8 @@ static void test_list(void **state)
 static void test_many_addresses(void **state)
 {
 	static struct vnic_link_address addresses[300];
-	struct vnic_link_config config = {.addresses = addresses, .address_count = 300,
-					  .state = VNIC_LINK_UP};
+	struct vnic_link_config config = {
+		.addresses = addresses, .address_count = 300, .state = VNIC_LINK_UP};
 	struct vnic_link_address *found = NULL;
 	struct vnic_device *device;
 	struct vnic_error error = {0};
@@ -651,8 +659,8 @@ static void test_holders(void **state)
 static void test_other_kinds(void **state)
 {
 	struct vnic_link_address address = {.prefix = nic_prefix("127.0.0.1/8")};
-	struct vnic_link_config config = {.addresses = &address, .address_count = 1,
-					  .state = VNIC_LINK_UP};
+	struct vnic_link_config config = {
+		.addresses = &address, .address_count = 1, .state = VNIC_LINK_UP};
 	struct vnic_link_info info;
 	struct vnic_error error = {0};
 
@@ -673,15 +681,24 @@ static void test_other_kinds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		NIC_TEST(test_everything_at_once), NIC_TEST(test_nothing_is_removed),
-		NIC_TEST(test_no_noise),	   NIC_TEST(test_autoconfiguration),
-		NIC_TEST(test_mtu_range),	   NIC_TEST(test_bad_addresses),
-		NIC_TEST(test_address_taken),	   NIC_TEST(test_mac),
-		NIC_TEST(test_new_name),	   NIC_TEST(test_routes),
-		NIC_TEST(test_ipv6_disabled),	   NIC_TEST(test_missing),
-		NIC_TEST(test_without_privilege),  NIC_TEST(test_list),
-		NIC_TEST(test_many_addresses),	   NIC_TEST(test_statistics),
-		NIC_TEST(test_holders),		   NIC_TEST(test_other_kinds),
+		NIC_TEST(test_everything_at_once),
+		NIC_TEST(test_nothing_is_removed),
+		NIC_TEST(test_no_noise),
+		NIC_TEST(test_autoconfiguration),
+		NIC_TEST(test_mtu_range),
+		NIC_TEST(test_bad_addresses),
+		NIC_TEST(test_address_taken),
+		NIC_TEST(test_mac),
+		NIC_TEST(test_new_name),
+		NIC_TEST(test_routes),
+		NIC_TEST(test_ipv6_disabled),
+		NIC_TEST(test_missing),
+		NIC_TEST(test_without_privilege),
+		NIC_TEST(test_list),
+		NIC_TEST(test_many_addresses),
+		NIC_TEST(test_statistics),
+		NIC_TEST(test_holders),
+		NIC_TEST(test_other_kinds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

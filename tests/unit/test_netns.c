@@ -3,8 +3,8 @@
 #include "nic.h"
 
 #include <pthread.h>
-#include <sys/prctl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 static struct stat namespace_of(int descriptor)
 {
@@ -99,7 +99,8 @@ static void test_open_refused(void **state)
 		       VNIC_CAUSE_NETNS_MISSING, "'/no/such/path'");
 	assert_refused(vnic_netns_open("4194305", &error), &error, -ENOENT,
 		       VNIC_CAUSE_NETNS_MISSING, "'4194305'");
-	assert_refused(vnic_netns_open("", &error), &error, -ENOENT, VNIC_CAUSE_NETNS_MISSING, "''");
+	assert_refused(vnic_netns_open("", &error), &error, -ENOENT, VNIC_CAUSE_NETNS_MISSING,
+		       "''");
 	assert_refused(vnic_netns_open("/dev/null", &error), &error, -EINVAL,
 		       VNIC_CAUSE_NETNS_MISSING, "not a network namespace");
 	assert_refused(vnic_netns_open("/proc/self/ns/uts", &error), &error, -EINVAL,
@@ -168,8 +169,8 @@ static void test_work_in_another(void **state)
 {
 	struct vnic_device_options options = {.name = "vn0"};
 	struct vnic_link_address address = {.prefix = nic_prefix("10.0.0.1/24")};
-	struct vnic_link_config config = {.addresses = &address, .address_count = 1,
-					  .state = VNIC_LINK_UP};
+	struct vnic_link_config config = {
+		.addresses = &address, .address_count = 1, .state = VNIC_LINK_UP};
 	struct vnic_link_address *addresses = NULL;
 	struct vnic_link_info *links = NULL;
 	struct vnic_link_info info;
@@ -246,7 +247,50 @@ static void test_without_privilege(void **state)
 	nic_child(open_own, &seen, NOBODY, -1);
 }
 
-/* Rights are dropped after opening: what the device holds already goes on, and the rest says why. */
+/*
+ * Handed on to somebody who may not go to its namespace, and who has another interface of that
+ * name.
+ */
+static int adopt_without_privilege(void *user)
+{
+	int descriptor = *(int *)user;
+	struct vnic_device *device = NULL;
+	struct vnic_link_info info;
+	struct vnic_error error = {0};
+	char name[VNIC_NAME_BYTES];
+
+	nic_check(vnic_link_query(NULL, "vn0", &info, &error) == 0);
+	nic_check(vnic_device_adopt(&descriptor, 1, 0, &device, &error) == 0);
+	nic_check(vnic_device_name(device, name, &error) == 0 && strcmp(name, "vn0") == 0);
+	nic_check(vnic_device_query(device, &info, &error) == -EPERM);
+	nic_check(error.cause == VNIC_CAUSE_CAPABILITY);
+	return 0;
+}
+
+static void test_adopted_without_privilege(void **state)
+{
+	struct vnic_device_options options = {.name = "vn0", .type = VNIC_TAP};
+	struct vnic_device *device;
+	struct vnic_device *namesake;
+	struct other other;
+	int descriptor;
+
+	NIC_BEGIN(state);
+	NIC_NEEDS_ROOT();
+	namesake = nic_open(&options);
+	other = start_other();
+	options.netns = other.text;
+	device = nic_open(&options);
+	descriptor = vnic_device_descriptor(device, 0);
+	nic_child(adopt_without_privilege, &descriptor, NOBODY, -1);
+	vnic_device_close(device);
+	vnic_device_close(namesake);
+	end_other(&other);
+}
+
+/*
+ * Rights are dropped after opening: what the device holds already goes on, and the rest says why.
+ */
 static int ask_without_privilege(void *user)
 {
 	struct vnic_device *device = user;
@@ -354,10 +398,15 @@ static void test_by_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		NIC_TEST(test_open),	      NIC_TEST(test_open_refused),
-		NIC_TEST(test_call),	      NIC_TEST(test_work_in_another),
-		NIC_TEST(test_without_privilege), NIC_TEST(test_privilege_dropped),
-		NIC_TEST(test_moved),	      NIC_TEST(test_by_name),
+		NIC_TEST(test_open),
+		NIC_TEST(test_open_refused),
+		NIC_TEST(test_call),
+		NIC_TEST(test_work_in_another),
+		NIC_TEST(test_without_privilege),
+		NIC_TEST(test_privilege_dropped),
+		NIC_TEST(test_adopted_without_privilege),
+		NIC_TEST(test_moved),
+		NIC_TEST(test_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,8 +106,7 @@ static vn_verdict input_fragment(struct vnic_stack *stack, struct vn_input *inpu
 		.header_bytes = (uint16_t)header_bytes,
 	};
 
-	if (input->reassembled || data_bytes == 0 ||
-	    (ipv4->more_fragments && data_bytes % 8 != 0) ||
+	if (data_bytes == 0 || (ipv4->more_fragments && data_bytes % 8 != 0) ||
 	    header_bytes + ipv4->fragment_offset_bytes + data_bytes > 65535)
 		return VNIC_STACK_DROP_MALFORMED;
 	if (vnic_packet_finish_checksum(input->packet) < 0)

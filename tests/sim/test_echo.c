@@ -264,6 +264,30 @@ static void finishes_checksums(void **state)
 	peer_end(&peer);
 }
 
+/* The class of service comes back; congestion on the way here says nothing of the way back. */
+static void reflects_service(void **state)
+{
+	struct peer peer;
+	uint16_t checksum;
+	size_t length;
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_IP, NULL);
+	length = peer_echo(packet, PEER4, STACK4, 8);
+	packet[1] = 0xbb;
+	packet[10] = packet[11] = 0;
+	checksum = vnic_checksum(packet, 20);
+	packet[10] = (uint8_t)(checksum >> 8);
+	packet[11] = (uint8_t)checksum;
+	assert_verdict(&peer, packet, length, "echo_replies");
+	assert_int_equal(peer_answer(&peer, 0)->ip[1], 0xb8);
+	length = peer_echo(packet, PEER6, STACK6, 8);
+	memcpy(packet, "\x6b\xbc\xde\xf1", 4);
+	assert_verdict(&peer, packet, length, "echo_replies");
+	assert_memory_equal(peer_answer(&peer, 1)->ip, "\x6b\x8c\xde\xf1", 4);
+	peer_end(&peer);
+}
+
 /* A reply of nothing but zeros is where updating a checksum goes wrong; the peer verifies each. */
 static void answers_all_identifiers(void **state)
 {
@@ -328,6 +352,7 @@ int main(void)
 		cmocka_unit_test(keeps_silent),
 		cmocka_unit_test(drops_damage),
 		cmocka_unit_test(finishes_checksums),
+		cmocka_unit_test(reflects_service),
 		cmocka_unit_test(answers_all_identifiers),
 		cmocka_unit_test(small_ethernet_frames),
 	};

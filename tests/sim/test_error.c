@@ -123,6 +123,7 @@ static void udp_that_gets_no_error(void **state)
 		{"::", STACK6, "drop_source"},
 		{"::", "ff02::1", "drop_source"},
 	};
+	struct vnic_tcp tcp = {.source_port = 1, .destination_port = 2, .flags = VNIC_TCP_SYN};
 	struct peer peer;
 	size_t length;
 
@@ -150,6 +151,8 @@ static void udp_that_gets_no_error(void **state)
 	peer_begin(&peer, VNIC_LAYER_ETHERNET, NULL);
 	vnic_mac_parse("33:33:ff:00:00:02", peer.to_mac, NULL);
 	length = peer_udp(packet, PEER6, STACK6, 10);
+	assert_verdict(&peer, packet, length, "drop_not_answerable");
+	length = peer_tcp(packet, PEER6, STACK6, &tcp, 0);
 	assert_verdict(&peer, packet, length, "drop_not_answerable");
 	memset(peer.to_mac, 0xff, 6);
 	length = peer_udp(packet, PEER4, STACK4, 10);
@@ -355,12 +358,14 @@ static void ipv4_options(void **state)
 		uint32_t pointer;
 	} rows[] = {
 		{"\x01\x01\x01\x00", 4, "echo_replies", 0, 0, 0},
-		{"\x94\x04\x00\x00", 4, "echo_replies", 0, 0, 0},               /* router alert */
-		{"\x1e\x04\x00\x00", 4, "echo_replies", 0, 0, 0},               /* unknown */
-		{"\x07\x02\x00\x00", 4, "parameter_problems", 12, 0, 20},       /* too short */
-		{"\x01\x07\x00\x00", 4, "parameter_problems", 12, 0, 21},       /* length 0 */
-		{"\x01\x01\x07\x07", 4, "parameter_problems", 12, 0, 22},       /* over the end */
-		{"\x07\x07\x03\0\0\0\0\0", 8, "parameter_problems", 12, 0, 20}, /* pointer */
+		{"\x94\x04\x00\x00", 4, "echo_replies", 0, 0, 0},                 /* router alert */
+		{"\x1e\x04\x00\x00", 4, "echo_replies", 0, 0, 0},                 /* unknown */
+		{"\x07\x02\x00\x00", 4, "parameter_problems", 12, 0, 20},         /* too short */
+		{"\x01\x07\x00\x00", 4, "parameter_problems", 12, 0, 21},         /* length 0 */
+		{"\x01\x01\x07\x07", 4, "parameter_problems", 12, 0, 22},         /* over the end */
+		{"\x07\x07\x03\0\0\0\0\0", 8, "parameter_problems", 12, 0, 20},   /* pointer */
+		{"\x44\x07\x05\x00\0\0\0\0", 8, "parameter_problems", 12, 0, 20}, /* half */
+		{"\x07\x06\x04\0\0\0\0\0", 8, "parameter_problems", 12, 0, 20},
 		{"\x44\x04\x02\x00", 4, "parameter_problems", 12, 0, 20},
 		{"\x44\x08\x05\x02\0\0\0\0", 8, "parameter_problems", 12, 0, 20}, /* flags */
 		{"\x83\x07\x04\x0a\0\0\x05\0", 8, "unreachables", 3, 5, 0}, /* go on, please */
@@ -385,6 +390,34 @@ static void ipv4_options(void **state)
 			assert_error(&peer, 0, (uint8_t)rows[i].type, (uint8_t)rows[i].code,
 				     rows[i].pointer << 24, length);
 		peer_clear(&peer);
+	}
+	peer_end(&peer);
+}
+
+/* Only of a first fragment does its sender hear. */
+static void errors_about_fragments(void **state)
+{
+	struct peer peer;
+	size_t length;
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_IP, NULL);
+	for (unsigned offset = 0; offset < 2; offset++) {
+		length = with_options(peer_udp(packet, PEER4, STACK4, 100),
+				      (const uint8_t *)"\x07\x02\x00\x00", 4);
+		packet[6] = 0x20;
+		packet[7] = (uint8_t)offset;
+		mend(length);
+		assert_verdict(&peer, packet, length,
+			       offset ? "drop_not_answerable" : "parameter_problems");
+	}
+	/* In IPv6 it hears of others too, but of ICMPv6 nobody can tell whether it is an error. */
+	for (unsigned icmpv6 = 0; icmpv6 < 2; icmpv6++) {
+		length = icmpv6 ? peer_echo(packet, PEER6, STACK6, 101)
+				: peer_udp(packet, PEER6, STACK6, 101);
+		length = with_extension(length, 44, (const uint8_t *)"\0\0\0\x09\0\0\0\1", 8);
+		assert_verdict(&peer, packet, length,
+			       icmpv6 ? "drop_not_answerable" : "parameter_problems");
 	}
 	peer_end(&peer);
 }
@@ -572,12 +605,12 @@ static void fits_the_smallest_mtu(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(port_unreachable),      cmocka_unit_test(udp_that_gets_no_error),
-		cmocka_unit_test(offloaded_packets),     cmocka_unit_test(resets),
-		cmocka_unit_test(unknown_protocols),     cmocka_unit_test(errors_about_errors),
-		cmocka_unit_test(ipv4_options),          cmocka_unit_test(options_come_back),
-		cmocka_unit_test(ipv6_extensions),       cmocka_unit_test(limits_the_rate),
-		cmocka_unit_test(fits_the_smallest_mtu),
+		cmocka_unit_test(port_unreachable),  cmocka_unit_test(udp_that_gets_no_error),
+		cmocka_unit_test(offloaded_packets), cmocka_unit_test(resets),
+		cmocka_unit_test(unknown_protocols), cmocka_unit_test(errors_about_errors),
+		cmocka_unit_test(ipv4_options),      cmocka_unit_test(errors_about_fragments),
+		cmocka_unit_test(options_come_back), cmocka_unit_test(ipv6_extensions),
+		cmocka_unit_test(limits_the_rate),   cmocka_unit_test(fits_the_smallest_mtu),
 	};
 
 	return cmocka_run_group_tests_name("error", tests, NULL, NULL);

@@ -295,6 +295,75 @@ static void overlaps_and_duplicates(void **state)
 	}
 }
 
+static void two_that_came_as_one(void **state)
+{
+	struct peer peer;
+	size_t length = peer_echo(whole, PEER4, STACK4, 3000);
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_IP, NULL);
+	assert_string_equal(send_range(&peer, length, 0, 800, 1), "fragments_waiting");
+	assert_string_equal(send_range(&peer, length, 800, 800, 1), "fragments_waiting");
+	assert_string_equal(send_range(&peer, length, 800, 800, 1), "drop_unwanted");
+	assert_string_equal(send_range(&peer, length, 0, 1600, 1), "drop_reassembly_overlap");
+	peer_end(&peer);
+}
+
+/* Each fragment is within 65,535 bytes, but the first one's options push the whole over it. */
+static void too_long_only_together(void **state)
+{
+	const struct part first = {0, 800};
+	struct vnic_ipv4 ipv4;
+	struct peer peer;
+	size_t length = peer_echo(whole, PEER4, STACK4, 65507);
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_IP, NULL);
+	assert_string_equal(send_range(&peer, length, 800, 65515 - 800, 1), "fragments_waiting");
+	make_fragment(length, &first, 1);
+	vnic_ipv4_parse(fragment, 820, &ipv4);
+	memmove(fragment + 24, fragment + 20, 800);
+	ipv4.options_bytes = 4;
+	memset(ipv4.options, 1, 4);
+	ipv4.total_bytes = 824;
+	vnic_ipv4_build(fragment, 24, &ipv4);
+	assert_verdict(&peer, fragment, 824, "drop_malformed");
+	assert_int_equal(peer_counter(&peer, VNIC_STACK_FRAGMENTS_WAITING), 0);
+	assert_int_equal(peer.count, 0);
+	peer_end(&peer);
+}
+
+/* What stands before a fragment's data is bounded too. */
+static void long_header_chains(void **state)
+{
+	const struct part first = {0, 512};
+	struct peer peer;
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_IP, NULL);
+	/* 40 bytes, options of some length, 8 bytes: 1,024 is the most. */
+	for (size_t options = 968; options <= 984; options += 8) {
+		size_t length = peer_echo(whole, PEER6, STACK6, 1000);
+		size_t bytes = make_fragment(length, &first, (uint32_t)options);
+
+		memmove(fragment + 40 + options, fragment + 40, bytes - 40);
+		memset(fragment + 40, 0, options); /* Pad1 */
+		fragment[40] = VNIC_PROTOCOL_FRAGMENT;
+		fragment[41] = (uint8_t)(options / 8 - 1);
+		fragment[6] = VNIC_PROTOCOL_DESTINATION;
+		bytes += options;
+		fragment[4] = (uint8_t)((bytes - 40) >> 8);
+		fragment[5] = (uint8_t)(bytes - 40);
+		assert_verdict(&peer, fragment, bytes,
+			       options <= 976 ? "fragments_waiting" : "drop_malformed");
+	}
+	/* The headers are there when time is up, too. */
+	peer_wait(&peer, 60 * SECOND_NS);
+	assert_int_equal(peer.count, 2);
+	assert_int_equal(peer_answer(&peer, 0)->ip_length, 1280);
+	peer_end(&peer);
+}
+
 static void contradicting_ends(void **state)
 {
 	struct peer peer;
@@ -596,6 +665,9 @@ int main(void)
 		cmocka_unit_test(copies_options),
 		cmocka_unit_test(no_identification_twice),
 		cmocka_unit_test(overlaps_and_duplicates),
+		cmocka_unit_test(two_that_came_as_one),
+		cmocka_unit_test(too_long_only_together),
+		cmocka_unit_test(long_header_chains),
 		cmocka_unit_test(contradicting_ends),
 		cmocka_unit_test(malformed_fragments),
 		cmocka_unit_test(times_out),

@@ -471,6 +471,12 @@ static void reports_groups(void **state)
 	packet[21] = 2;
 	assert_string_equal(peer_send_raw(&peer, packet, length), "drop_malformed");
 	packet[21] = 1;
+	packet[22] = 0xfd; /* from fd80::1: no link-local address */
+	assert_string_equal(peer_send_raw(&peer, packet, length), "drop_checksum");
+	packet[64] = (uint8_t)(packet[64] + 1); /* the checksum for it */
+	assert_string_equal(peer_send_raw(&peer, packet, length), "drop_malformed");
+	packet[64] = (uint8_t)(packet[64] - 1);
+	packet[22] = 0xfe;
 	packet[56] = 0x1e; /* another option instead of router alert */
 	assert_string_equal(peer_send_raw(&peer, packet, length), "drop_malformed");
 	peer_end(&peer);

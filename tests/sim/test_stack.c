@@ -353,6 +353,8 @@ static void idles(void **state)
 		assert_true(vnic_stack_advance(peer.stack, peer.now_ns) == UINT64_MAX);
 	}
 	assert_int_equal(peer.count, 0);
+	length = peer_udp(packet, PEER4, STACK4, 10);
+	assert_verdict(&peer, packet, length, "unreachables");
 	peer.now_ns = 5;
 	length = peer_echo(packet, PEER4, STACK4, 10);
 	assert_verdict(&peer, packet, length, "echo_replies");

@@ -328,6 +328,7 @@ static void too_long_only_together(void **state)
 	ipv4.total_bytes = 824;
 	vnic_ipv4_build(fragment, 24, &ipv4);
 	assert_verdict(&peer, fragment, 824, "drop_malformed");
+	assert_int_equal(peer_counter(&peer, VNIC_STACK_REASSEMBLED), 0);
 	assert_int_equal(peer_counter(&peer, VNIC_STACK_FRAGMENTS_WAITING), 0);
 	assert_int_equal(peer.count, 0);
 	peer_end(&peer);

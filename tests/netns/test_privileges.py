@@ -144,6 +144,17 @@ def test_node_of_roots_alone_is_enough_for_root(netns, vnic):
     netns.ping("10.0.0.2", count=1)
 
 
+def test_user_namespaces_switched_off(netns, vnic):
+    """As far as a user namespace of our own shows it: the limit is of the namespace above."""
+    done = netns.run(["unshare", "--user", "--map-root-user", "sh", "-c",
+                      'echo 0 >/proc/sys/user/max_user_namespaces && '
+                      'exec setpriv --bounding-set -all --inh-caps -all "$@"', "sh",
+                      vnic.path, "host", "10.0.0.1/24", "--private", "--", "true"], user=NOBODY, check=False)
+    assert done.returncode == 1, done
+    assert "private network namespace" in done.stderr, done.stderr
+    assert "run as root" in done.stderr and "user.max_user_namespaces" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("user", [None, NOBODY], ids=["root", "nobody"])
 def test_no_node(netns, vnic, user):
     netns.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/net"])

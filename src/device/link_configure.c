@@ -802,7 +802,7 @@ int vnic_link_delete(const char *netns, const char *name, struct vnic_error *err
 	struct nlmsghdr *request;
 	struct ifinfomsg *header;
 	union message message;
-	struct vn_link link;
+	struct vn_link link = {0};
 	int code;
 
 	if (!name)

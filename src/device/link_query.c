@@ -416,7 +416,7 @@ static int list_addresses_of(struct vn_netlink *netlink, const char *name,
 {
 	struct vn_link_owned_address *all = NULL;
 	struct vn_array array = {0};
-	struct vn_link link;
+	struct vn_link link = {0};
 	size_t all_count = 0;
 	size_t i;
 	int code = vn_link_get(netlink, 0, name, &link, error);

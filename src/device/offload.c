@@ -20,18 +20,18 @@
 /* In the order in which they are given up. */
 static const struct {
 	enum vnic_offload offload;
-	unsigned long kernel;
 	unsigned wants; /* one of these at least; 0: nothing */
+	unsigned long kernel;
 	const char *name;
 } offload_table[] = {
-	{VNIC_OFFLOAD_UDP_TUNNEL_CSUM, TUN_F_UDP_TUNNEL_GSO_CSUM, VNIC_OFFLOAD_UDP_TUNNEL,
+	{VNIC_OFFLOAD_UDP_TUNNEL_CSUM, VNIC_OFFLOAD_UDP_TUNNEL, TUN_F_UDP_TUNNEL_GSO_CSUM,
 	 "udp-tunnel-csum"},
-	{VNIC_OFFLOAD_UDP_TUNNEL, TUN_F_UDP_TUNNEL_GSO, TSO | VNIC_OFFLOAD_USO, "udp-tunnel"},
-	{VNIC_OFFLOAD_USO, TUN_F_USO4 | TUN_F_USO6, VNIC_OFFLOAD_CSUM, "uso"},
-	{VNIC_OFFLOAD_ECN, TUN_F_TSO_ECN, TSO, "ecn"},
-	{VNIC_OFFLOAD_TSO6, TUN_F_TSO6, VNIC_OFFLOAD_CSUM, "tso6"},
-	{VNIC_OFFLOAD_TSO4, TUN_F_TSO4, VNIC_OFFLOAD_CSUM, "tso4"},
-	{VNIC_OFFLOAD_CSUM, TUN_F_CSUM, 0, "csum"},
+	{VNIC_OFFLOAD_UDP_TUNNEL, TSO | VNIC_OFFLOAD_USO, TUN_F_UDP_TUNNEL_GSO, "udp-tunnel"},
+	{VNIC_OFFLOAD_USO, VNIC_OFFLOAD_CSUM, TUN_F_USO4 | TUN_F_USO6, "uso"},
+	{VNIC_OFFLOAD_ECN, TSO, TUN_F_TSO_ECN, "ecn"},
+	{VNIC_OFFLOAD_TSO6, VNIC_OFFLOAD_CSUM, TUN_F_TSO6, "tso6"},
+	{VNIC_OFFLOAD_TSO4, VNIC_OFFLOAD_CSUM, TUN_F_TSO4, "tso4"},
+	{VNIC_OFFLOAD_CSUM, 0, TUN_F_CSUM, "csum"},
 };
 
 #define TABLE_LENGTH (sizeof(offload_table) / sizeof(offload_table[0]))

@@ -362,6 +362,75 @@ static void test_super_packets(void **state)
 	vnic_device_close(device);
 }
 
+static void swap(uint8_t *bytes, size_t a, size_t b, size_t length)
+{
+	uint8_t kept[6];
+
+	memcpy(kept, bytes + a, length);
+	memcpy(bytes + a, bytes + b, length);
+	memcpy(bytes + b, kept, length);
+}
+
+/* A super-packet inside of VXLAN: Ethernet, IPv4, UDP, VXLAN (8 bytes), Ethernet, IPv4, UDP. */
+static void test_super_packet_in_a_tunnel(void **state)
+{
+	struct vnic_device_options options = {.type = VNIC_TAP, .offloads = VNIC_OFFLOAD_ALL};
+	struct vnic_packet *packets = make_packets(70000);
+	struct vnic_device *device;
+	static uint8_t data[10000];
+	int size = 1000;
+	unsigned i;
+	int udp;
+
+	NIC_BEGIN(state);
+	device = nic_open(&options);
+	if (!(vnic_device_offloads(device) & VNIC_OFFLOAD_UDP_TUNNEL) ||
+	    system("ip link add vx0 type vxlan id 7 remote 10.0.0.2 dstport 4789 dev tap0") != 0) {
+		vnic_device_close(device);
+		print_message(
+			"this kernel has no VXLAN, or does not leave its segmentation to us\n");
+		skip();
+	}
+	nic_up(device, "10.0.0.1/24");
+	assert_int_equal(system("ip link set vx0 addrgenmode none up && "
+				"ip address add 10.9.0.1/24 dev vx0 && "
+				"ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev tap0 && "
+				"ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:09 dev vx0"),
+			 0);
+	udp = nic_udp("10.9.0.1", PORT);
+	assert_int_equal(setsockopt(udp, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)),
+			 0);
+	for (i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i % 1000);
+	nic_udp_send(udp, "10.9.0.2", 7, data, sizeof(data));
+	nic_receive(device, 0, &packets[0]);
+	assert_int_equal(packets[0].length_bytes, 14 + 20 + 8 + 8 + 14 + 20 + 8 + sizeof(data));
+	assert_int_equal(packets[0].gso_type, VNIC_GSO_UDP);
+	assert_int_equal(packets[0].gso_size_bytes, 1000);
+	assert_int_equal(packets[0].gso_tunnel, VNIC_IPV4);
+	assert_int_equal(packets[0].tunnel_start, 34);
+	assert_int_equal(packets[0].inner_start, 64);
+	assert_int_equal(packets[0].csum_start, 84);
+	assert_int_equal(statistics_of(device, 0).received_malformed_packets, 0);
+	/* Back, with its ends exchanged in both headers. */
+	swap(memory[0], 0, 6, 6);
+	swap(memory[0], 26, 30, 4);
+	swap(memory[0], 50, 56, 6);
+	swap(memory[0], 76, 80, 4);
+	swap(memory[0], 84, 86, 2);
+	assert_int_equal(vnic_device_send(device, 0, packets, 1), 1);
+	assert_int_equal(statistics_of(device, 0).send_refused_packets, 0);
+	for (i = 0; i < 10; i++) {
+		uint8_t piece[2000];
+
+		nic_wait(udp, POLLIN);
+		assert_int_equal(recv(udp, piece, sizeof(piece), 0), 1000);
+		assert_memory_equal(piece, data + i * 1000, 1000);
+	}
+	close(udp);
+	vnic_device_close(device);
+}
+
 static void test_frames(void **state)
 {
 	struct vnic_device_options options = {.type = VNIC_TAP, .packet_information = true};
@@ -531,8 +600,9 @@ int main(void)
 		NIC_TEST(test_there_and_back), NIC_TEST(test_zero_checksum),
 		NIC_TEST(test_bursts),         NIC_TEST(test_truncation),
 		NIC_TEST(test_refused),        NIC_TEST(test_down_and_gone),
-		NIC_TEST(test_super_packets),  NIC_TEST(test_frames),
-		NIC_TEST(test_many_queues),    NIC_TEST(test_threads),
+		NIC_TEST(test_super_packets),  NIC_TEST(test_super_packet_in_a_tunnel),
+		NIC_TEST(test_frames),         NIC_TEST(test_many_queues),
+		NIC_TEST(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream listen|connect send|receive ADDRESS PORT STREAMS [WARMUP SECONDS CPUS]
+ *
+ * TCP streams as fast as they go, from one process to another, each of one thread with 128 KiB per
+ * system call, as iperf3 does it. Unlike there, who connects may receive (a translating gateway lets
+ * connections through in one direction only), and the receiver measures a window (measure.h).
+ * WARMUP, SECONDS and CPUS are the receiver's, which prints one line of JSON and goes; the sender goes
+ * when the receiver did.
+ */
+#include "measure.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
+#define STREAMS_MAX 64
+#define BLOCK_BYTES (128 * 1024)
+
+static char block[BLOCK_BYTES];
+
+static int set_nonblocking(int fd)
+{
+	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+static void open_streams(bool listens, const char *address, const char *port, int *fds, int count)
+{
+	struct sockaddr_in in = bench_address(address, port);
+	int one = 1, listener = -1;
+
+	if (listens) {
+		listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (listener < 0 || bind(listener, (struct sockaddr *)&in, sizeof(in)) || listen(listener, STREAMS_MAX))
+			bench_die("listen");
+		bench_ready();
+	}
+	for (int i = 0; i < count; i++) {
+		fds[i] = listens ? accept4(listener, NULL, NULL, SOCK_CLOEXEC)
+				 : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fds[i] < 0 || (!listens && connect(fds[i], (struct sockaddr *)&in, sizeof(in))))
+			bench_die(listens ? "accept" : "connect");
+		if (set_nonblocking(fds[i]))
+			bench_die("fcntl");
+	}
+}
+
+static int wait_for_streams(int epoll, struct epoll_event *events)
+{
+	int count;
+
+	do
+		count = epoll_wait(epoll, events, STREAMS_MAX, (int)(BENCH_PATIENCE * 1000));
+	while (count < 0 && errno == EINTR);
+	if (count <= 0) {
+		fprintf(stderr, "stream: nothing moved for %.0f seconds\n", BENCH_PATIENCE);
+		exit(1);
+	}
+	return count;
+}
+
+static int send_all(int epoll)
+{
+	struct epoll_event events[STREAMS_MAX];
+
+	for (;;) {
+		int count = wait_for_streams(epoll, events);
+
+		for (int i = 0; i < count; i++) {
+			ssize_t n = write(events[i].data.fd, block, sizeof(block));
+
+			if (n < 0 && errno != EAGAIN && errno != EINTR)
+				return 0; /* the receiver has seen enough */
+		}
+	}
+}
+
+static int receive_all(int epoll, struct bench_window *window)
+{
+	struct epoll_event events[STREAMS_MAX];
+	uint64_t bytes = 0;
+	int step = 0;
+
+	while (step >= 0) {
+		int count = wait_for_streams(epoll, events);
+
+		for (int i = 0; i < count && step >= 0; i++) {
+			ssize_t n = read(events[i].data.fd, block, sizeof(block));
+
+			if (n < 0 && (errno == EAGAIN || errno == EINTR))
+				continue;
+			if (n <= 0) {
+				fprintf(stderr, "stream: the sender ended first: %s\n", n ? strerror(errno) : "closed");
+				return 1;
+			}
+			step = bench_window_step(window, bench_now());
+			if (step > 0)
+				bytes += (uint64_t)n;
+		}
+	}
+	printf("{\"bytes\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.3f}\n", (unsigned long long)bytes,
+	       window->closes - window->opens, window->busy);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int fds[STREAMS_MAX], epoll = epoll_create1(EPOLL_CLOEXEC);
+	int streams = argc > 5 ? atoi(argv[5]) : 0;
+	bool sends = argc > 2 && !strcmp(argv[2], "send");
+
+	if ((argc != 6 && argc != 9) || sends != (argc == 6) || streams < 1 || streams > STREAMS_MAX) {
+		fprintf(stderr, "usage: stream listen|connect send|receive ADDRESS PORT STREAMS [WARMUP SECONDS CPUS]\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	open_streams(!strcmp(argv[1], "listen"), argv[3], argv[4], fds, streams);
+	for (int i = 0; i < streams; i++) {
+		struct epoll_event event = {.events = sends ? EPOLLOUT : EPOLLIN, .data.fd = fds[i]};
+
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event))
+			bench_die("epoll_ctl");
+	}
+	if (sends)
+		return send_all(epoll);
+	return receive_all(epoll, &(struct bench_window){
+					  .warmup = atof(argv[6]), .seconds = atof(argv[7]), .cpus = argv[8]});
+}

@@ -226,21 +226,28 @@ uint64_t vnic_port_counter(const struct vnic_port *port, unsigned queue,
 	return atomic_load_explicit(&port->queues[queue].counters[counter], memory_order_relaxed);
 }
 
-unsigned vn_port_segments(const struct vnic_packet *packet)
+uint32_t vn_port_header_bytes(const struct vnic_packet *packet)
 {
 	uint32_t headers = packet->csum_start;
-	uint32_t payload;
 
-	if (packet->gso_type == VNIC_GSO_NONE || packet->gso_size_bytes == 0)
-		return 1;
 	if (packet->gso_type == VNIC_GSO_UDP)
 		headers += UDP_HEADER_BYTES;
 	else if (headers + TCP_HEADER_BYTES <= packet->length_bytes)
 		headers += (packet->data[headers + TCP_DATA_OFFSET] >> 4) * 4U;
-	if (headers >= packet->length_bytes)
+	return headers < packet->length_bytes ? headers : 0;
+}
+
+unsigned vn_port_segments(const struct vnic_packet *packet)
+{
+	uint32_t headers;
+
+	if (packet->gso_type == VNIC_GSO_NONE || packet->gso_size_bytes == 0)
 		return 1;
-	payload = packet->length_bytes - headers;
-	return (payload + packet->gso_size_bytes - 1) / packet->gso_size_bytes;
+	headers = vn_port_header_bytes(packet);
+	if (headers == 0)
+		return 1;
+	return (packet->length_bytes - headers + packet->gso_size_bytes - 1) /
+	       packet->gso_size_bytes;
 }
 
 struct sum {

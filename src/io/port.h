@@ -56,7 +56,7 @@ struct vn_port_kind {
 	 * packets have memory of the caller's: data, capacity_bytes (VNIC_PACKET_BYTES + 1) and
 	 * headroom_bytes. Either fill that, or let a packet point into memory of the port's own, as
 	 * where one GRO buffer holds many: then set data, capacity_bytes = length_bytes and
-	 * headroom_bytes = 0. That memory, which the caller may write, must stay as it is until the
+	 * headroom_bytes = 0; the wire copies it where it has to grow. That memory, which the caller may write, must stay as it is until the
 	 * next call of receive for this queue. Set length_bytes, flags and the whole offload
 	 * description (vn_port_describe_plain() does, for a plain packet).
 	 *
@@ -96,8 +96,15 @@ struct vn_port_kind {
 	 */
 	unsigned (*room)(struct vnic_port *port, unsigned queue);
 	/*
+	 * True when all that send took has left the port, or never will. Asked when the other end
+	 * is a source at its end, so that the wire does not end before; until then it polls with
+	 * want_room. NULL: always.
+	 */
+	bool (*is_drained)(struct vnic_port *port, unsigned queue);
+	/*
 	 * Which descriptors to wait for: fill up to VN_PORT_DESCRIPTORS, return how many. Asked
-	 * before each wait, so it may change. want_room: wake up when room is no longer 0. A
+	 * before each wait, so it may change. want_room: wake up when room is no longer 0, or what was
+	 * not drained leaves. A
 	 * descriptor whose readiness no call of receive, send, ready or advance takes away makes
 	 * the wire spin: do not name it then. NULL: none.
 	 */
@@ -171,6 +178,8 @@ static inline void vn_port_count(struct vnic_port *port, unsigned queue,
 				      memory_order_relaxed);
 }
 
+/** How long the headers of each segment of a super-packet are; 0: it has none. */
+uint32_t vn_port_header_bytes(const struct vnic_packet *packet);
 /** How many plain packets this one stands for, at least 1. */
 unsigned vn_port_segments(const struct vnic_packet *packet);
 /** Packets that came from it and were handed on. By the wire. */

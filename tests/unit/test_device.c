@@ -352,10 +352,16 @@ static void test_flags(void **state)
 
 	NIC_BEGIN(state);
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct vnic_device *device = nic_open(&cases[i]);
+		struct vnic_device *device;
 		struct vnic_link_info info;
-		short flags = interface_flags(device);
 		int send_buffer = 0;
+		short flags;
+
+		/* These want the privilege in the first user namespace. */
+		if (cases[i].napi_fragments && !nic_true_root)
+			continue;
+		device = nic_open(&cases[i]);
+		flags = interface_flags(device);
 
 		assert_int_equal(!!(flags & IFF_NAPI), cases[i].napi);
 		assert_int_equal(!!(flags & IFF_NAPI_FRAGS), cases[i].napi_fragments);
@@ -382,7 +388,7 @@ static void test_offloads_negotiated(void **state)
 
 	NIC_BEGIN(state);
 	assert_ok(vnic_features_query(&features, &error), &error);
-	if (getuid() == 0)
+	if (nic_true_root)
 		assert_true(features.offloads_known);
 	device = nic_open(&options);
 	if (features.offloads_known)
@@ -617,7 +623,7 @@ static void test_features(void **state)
 	assert_true(features.tun && features.tap && features.packet_information);
 	assert_true(features.multi_queue && features.vnet_header && features.exclusive);
 	assert_true(strlen(features.kernel) > 2);
-	if (getuid() == 0) {
+	if (nic_true_root) {
 		assert_true(features.offloads_known);
 		assert_int_equal(features.offloads & 0xf, 0xf);
 		assert_int_equal(features.vnet_header_most_bytes,

@@ -394,8 +394,8 @@ static void test_super_packet_in_a_tunnel(void **state)
 	nic_up(device, "10.0.0.1/24");
 	assert_int_equal(system("ip link set vx0 addrgenmode none up && "
 				"ip address add 10.9.0.1/24 dev vx0 && "
-				"ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev tap0 && "
-				"ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:09 dev vx0"),
+				"ip neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev tap0 && "
+				"ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:09 dev vx0"),
 			 0);
 	udp = nic_udp("10.9.0.1", PORT);
 	assert_int_equal(setsockopt(udp, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)),
@@ -403,7 +403,10 @@ static void test_super_packet_in_a_tunnel(void **state)
 	for (i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i % 1000);
 	nic_udp_send(udp, "10.9.0.2", 7, data, sizeof(data));
-	nic_receive(device, 0, &packets[0]);
+	/* The kernel may have asked for a neighbour or reported a group on its own before. */
+	do
+		nic_receive(device, 0, &packets[0]);
+	while (packets[0].length_bytes < sizeof(data));
 	assert_int_equal(packets[0].length_bytes, 14 + 20 + 8 + 8 + 14 + 20 + 8 + sizeof(data));
 	assert_int_equal(packets[0].gso_type, VNIC_GSO_UDP);
 	assert_int_equal(packets[0].gso_size_bytes, 1000);

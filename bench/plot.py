@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Bars as SVG, from nothing but strings. It follows the reader's light or dark scheme."""
+
+import math
+from xml.sax.saxutils import escape
+
+WIDTH, MARGIN, LABEL, VALUE = 820, 24, 150, 70
+BAR, GAP, GROUP_GAP, TITLE, AXIS = 9, 1, 7, 26, 24
+
+STYLE = """
+svg { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; font-size: 12px; }
+.paper { fill: #ffffff; } .text { fill: #24292f; } .soft { fill: #57606a; } .line { stroke: #d8dee4; }
+.whisker { stroke: #24292f; stroke-width: 1.2; } .title { font-weight: 600; font-size: 13px; }
+.vnic { fill: #0b63ce; } .peer { fill: #b26a00; } .limit { fill: #8c959f; } .strong { font-weight: 600; }
+.second { opacity: 0.6; }
+@media (prefers-color-scheme: dark) {
+.paper { fill: #0d1117; } .text { fill: #e6edf3; } .soft { fill: #9198a1; } .line { stroke: #30363d; }
+.whisker { stroke: #e6edf3; } .vnic { fill: #4c9aff; } .peer { fill: #d99a3d; } .limit { fill: #6e7681; }
+}
+"""
+
+LEGEND = (("vnic", "vnic"), ("peer", "other programs"), ("limit", "limit: no program between"))
+
+
+def nice_step(most):
+    """So that an axis has about five marks."""
+    raw = most / 5
+    power = 10 ** math.floor(math.log10(raw))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+
+
+class Page:
+    def __init__(self):
+        self.parts = []
+        self.y = MARGIN
+
+    def text(self, x, y, words, classes="text", anchor="start"):
+        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}" text-anchor="{anchor}">{escape(words)}</text>')
+
+    def rectangle(self, x, y, width, height, classes):
+        self.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height}" '
+                          f'class="{classes}"/>')
+
+    def line(self, x1, y1, x2, y2, classes):
+        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{classes}"/>')
+
+    def legend(self, two):
+        x = MARGIN
+        for kind, words in LEGEND:
+            self.rectangle(x, self.y - 9, 12, 10, kind)
+            self.text(x + 17, self.y, words)
+            x += 30 + 6.6 * len(words)
+        words = "lines: minimum to maximum" + ("; upper bar a to b, lower bar b to a" if two else "")
+        self.text(x, self.y, words, "soft")
+        self.y += 14
+
+    def panel(self, title, unit, bars):
+        left, right = MARGIN + LABEL, WIDTH - MARGIN - VALUE
+        most = max(numbers.high for _, _, group in bars for numbers in group) or 1
+        step = nice_step(most)
+        scale = (right - left) / most
+        self.y += TITLE
+        self.text(MARGIN, self.y, title, "text title")
+        self.text(WIDTH - MARGIN, self.y, unit, "soft", "end")
+        self.y += 10
+        top = self.y
+        height = sum(len(group) * (BAR + GAP) + GROUP_GAP for _, _, group in bars)
+        mark = 0
+        while mark <= most * 1.0001:
+            x = left + mark * scale
+            self.line(x, top, x, top + height, "line")
+            self.text(x, top + height + 13, f"{mark:g}", "soft", "middle")
+            mark += step
+        for label, kind, group in bars:
+            self.bars(left, scale, label, kind, group)
+        self.y += AXIS
+
+    def bars(self, left, scale, label, kind, group):
+        height = len(group) * (BAR + GAP)
+        strong = " strong" if kind == "vnic" else ""
+        self.text(left - 8, self.y + height / 2 + 4, label, "text" + strong, "end")
+        for index, numbers in enumerate(group):
+            y = self.y + index * (BAR + GAP)
+            self.rectangle(left, y, numbers.median * scale, BAR, kind + (" second" if index else ""))
+            self.line(left + numbers.low * scale, y + BAR / 2, left + numbers.high * scale, y + BAR / 2, "whisker")
+        words = " / ".join(f"{numbers.median:.3g}" for numbers in group)
+        end = max(numbers.high for numbers in group) * scale
+        self.text(left + end + 6, self.y + height / 2 + 4, words, "text" + strong)
+        self.y += height + GROUP_GAP
+
+
+def draw(panels, caption):
+    page = Page()
+    page.y += 10
+    page.legend(any(len(group) > 1 for _, _, bars in panels for _, _, group in bars))
+    for panel in panels:
+        page.panel(*panel)
+    page.y += 8
+    page.text(MARGIN, page.y, caption, "soft")
+    height = page.y + MARGIN
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+            f'role="img" aria-label="Benchmark results">\n<style>{STYLE}</style>\n'
+            f'<rect class="paper" width="{WIDTH}" height="{height}"/>\n' + "\n".join(page.parts) + "\n</svg>\n")

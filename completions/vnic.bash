@@ -10,6 +10,10 @@ _vnic_options()
 		echo --name --mtu --queues --mac --netns --host --capture --filter --for --user
 		echo --tap --private --verbose --json --help
 		;;
+	wire)
+		echo --queues --mtu --offload --impair --impair-forward --impair-backward --speed --for --user
+		echo --pin --restart --json --help
+		;;
 	exec)
 		echo --name --mtu --queues --mac --netns --user
 		echo --tap --private --help
@@ -94,6 +98,9 @@ _vnic_value()
 	--mtu) words="1280 1500 9000 65520" ;;
 	--queues) words="1 2 4 8" ;;
 	--for) words="10s 1m 1h" ;;
+	--offload) words="on off csum csum,tso4,tso6" ;;
+	--impair*) words="loss=1% delay=20ms rate=100mbit" ;;
+	--speed) words="1 10 max" ;;
 	--filter) words="arp icmp icmp6 ip ip6 tcp udp" ;;
 	esac
 	[[ $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
@@ -116,7 +123,7 @@ _vnic_command()
 
 _vnic()
 {
-	local commands="host exec show add delete features"
+	local commands="host wire exec show add delete features"
 	local tool=${COMP_WORDS[0]} current=${COMP_WORDS[COMP_CWORD]} previous=
 	local command=${COMP_WORDS[1]} namespace= with_value without_value
 	local i operands=0 word

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const struct tool_command *const commands[] = {
-	&host_command, &exec_command,   &show_command,
+	&host_command, &wire_command,   &exec_command,     &show_command,
 	&add_command,  &delete_command, &features_command,
 };
 

@@ -39,6 +39,7 @@ struct tool_command {
 
 extern const struct tool_command host_command;
 extern const struct tool_command exec_command;
+extern const struct tool_command wire_command;
 extern const struct tool_command show_command;
 extern const struct tool_command add_command;
 extern const struct tool_command delete_command;

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation. `vnic wire` opens two ports, joins them and waits. Both ports are opened with
+ * all privileges, then the wire is made (which may still configure an interface), then every
+ * privilege is dropped, and only then packets are read: what a port needs later, as the right to
+ * connect again, must not take one.
+ *
+ * The wire ends by vnic_wire_stop(): from signal handlers, and from the clock when --for is over.
+ */
+#include "wire.h"
+#include "process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct texts {
+	struct text_list operands;
+	const char *both, *forward, *backward; /* --impair... */
+	const char *offload, *speed, *user;
+	unsigned queues, mtu;
+	bool pin;
+};
+
+/* What the signal handlers know. */
+static struct {
+	struct vnic_wire *volatile wire;
+	volatile sig_atomic_t stopped;
+} run_state;
+
+static void handle_signal(int number)
+{
+	struct vnic_wire *wire = run_state.wire;
+
+	run_state.stopped = number;
+	if (wire)
+		vnic_wire_stop(wire);
+}
+
+/* A second Ctrl-C kills at once, should the output be stuck. */
+static void catch_signals(void)
+{
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action = {.sa_handler = handle_signal, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction before;
+
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		if (ends[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 &&
+		    before.sa_handler == SIG_IGN)
+			continue; /* nohup */
+		sigaction(ends[i], &action, NULL);
+	}
+	signal(SIGPIPE, SIG_IGN); /* whoever writes looks at what write() returns */
+}
+
+/* The command line. Each returns -1, or the exit status (it has been said). */
+
+static int parse_impairment(const struct tool_command *command, const char *name, const char *text,
+			    struct vnic_impairment *impairment)
+{
+	struct vnic_error error;
+
+	if (text && vnic_impairment_parse(text, impairment, &error) < 0)
+		return usage_error(command, "--%s: %s", name, error.text);
+	return -1;
+}
+
+static int parse_impairments(const struct tool_command *command, const struct texts *texts,
+			     struct vnic_impairment *impairments)
+{
+	int status;
+
+	if (texts->both && (texts->forward || texts->backward))
+		return usage_error(command, "--impair is for both directions: leave it out with "
+					    "--impair-forward or --impair-backward");
+	status = parse_impairment(command, "impair", texts->both, &impairments[VNIC_FORWARD]);
+	impairments[VNIC_BACKWARD] = impairments[VNIC_FORWARD];
+	if (status < 0)
+		status = parse_impairment(command, "impair-forward", texts->forward,
+					  &impairments[VNIC_FORWARD]);
+	if (status < 0)
+		status = parse_impairment(command, "impair-backward", texts->backward,
+					  &impairments[VNIC_BACKWARD]);
+	return status;
+}
+
+static unsigned find_offload(const char *name, size_t length)
+{
+	for (unsigned bit = 1; bit & VNIC_OFFLOAD_ALL; bit <<= 1) {
+		const char *known = vnic_offload_name((enum vnic_offload)bit);
+
+		if (strlen(known) == length && memcmp(known, name, length) == 0)
+			return bit;
+	}
+	return 0;
+}
+
+static int parse_offloads(const struct tool_command *command, const char *text, unsigned *offloads)
+{
+	*offloads = VNIC_OFFLOAD_ALL;
+	if (!text || strcmp(text, "on") == 0)
+		return -1;
+	*offloads = 0;
+	if (strcmp(text, "off") == 0)
+		return -1;
+	for (;;) {
+		size_t length = strcspn(text, ",");
+		unsigned bit = find_offload(text, length);
+
+		if (!bit)
+			return usage_error(command,
+					   "--offload: '%.*s' is not on, off, or a list of csum, "
+					   "tso4, tso6, ecn, uso, udp-tunnel, udp-tunnel-csum",
+					   (int)length, text);
+		*offloads |= bit | VNIC_OFFLOAD_CSUM; /* without which there is none */
+		if (!text[length])
+			return -1;
+		text += length + 1;
+	}
+}
+
+static int parse_speed(const struct tool_command *command, const char *text,
+		       struct vnic_port_options *options)
+{
+	char *end;
+
+	if (!text)
+		return -1;
+	if (strcmp(text, "max") == 0) {
+		options->replay_fast = true;
+		return -1;
+	}
+	options->replay_speed = strtod(text, &end);
+	if (text[0] < '0' || text[0] > '9' || *end || !(options->replay_speed >= 1e-6) ||
+	    options->replay_speed > 1e6)
+		return usage_error(command,
+				   "--speed: '%s' is neither 'max' nor a number: 2 is twice as fast",
+				   text);
+	return -1;
+}
+
+static int check_usage(struct wire *wire, const struct texts *texts,
+		       const struct tool_command *command, const struct arguments *arguments,
+		       struct user **user)
+{
+	int status;
+
+	if (arguments->command)
+		return usage_error(command, "nothing follows '--' here");
+	if (arguments->operands.count != 2)
+		return usage_error(command, "which two ports? 'vnic wire tun:a tun:b', say");
+	status = parse_impairments(command, texts, wire->wire_options.impairments);
+	if (status < 0)
+		status = parse_offloads(command, texts->offload, &wire->port_options.offloads);
+	if (status < 0)
+		status = parse_speed(command, texts->speed, &wire->port_options);
+	if (status < 0)
+		status = user_find(texts->user, command, user);
+	wire->port_options.queues = texts->queues;
+	wire->port_options.mtu_bytes = texts->mtu;
+	wire->wire_options.pin = texts->pin;
+	return status;
+}
+
+/* Setting up. As above. */
+
+/* Of an interface: NAME in KIND:NAME[@NETNS]..., for hints. Returns text. */
+static const char *interface_name(const char *specification, char *text, size_t size)
+{
+	const char *name = strchr(specification, ':') + 1;
+
+	snprintf(text, size, "%.*s", (int)strcspn(name, "@,"), name);
+	return text;
+}
+
+static int open_port(struct wire *wire, unsigned number, const char *specification)
+{
+	struct vnic_port_options options = wire->port_options;
+	char name[64];
+	struct vnic_error error;
+
+	options.event = wire_report_event;
+	options.user = wire;
+	options.record = number == 1; /* pcap: the first is the source, the second the sink */
+	if (strncmp(specification, "tun:", 4) == 0 || strncmp(specification, "tap:", 4) == 0) {
+		wire->context.name = interface_name(specification, name, sizeof(name));
+		if (!wire->context.name[0])
+			wire->context.name = NULL;
+	}
+	if (vnic_port_open(specification, &options, &wire->ports[number], &error) == 0) {
+		wire->context.name = NULL;
+		return -1;
+	}
+	if (error.cause == VNIC_CAUSE_ARGUMENT)
+		return usage_error(wire->context.command, "%s", error.text);
+	return error_report(&error, &wire->context);
+}
+
+/* Two interfaces whose MTUs differ lose what is too long for the smaller one. */
+static void compare_mtus(struct wire *wire)
+{
+	struct vnic_device *devices[2] = {vnic_port_device(wire->ports[0]),
+					  vnic_port_device(wire->ports[1])};
+	struct vnic_link_info infos[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (!devices[i] || vnic_device_query(devices[i], &infos[i], NULL) < 0)
+			return;
+		wire->before[i] = infos[i].statistics;
+	}
+	if (infos[0].mtu_bytes != infos[1].mtu_bytes)
+		warning_say("'%s' has an MTU of %u bytes and '%s' of %u: longer packets are dropped",
+			    infos[0].name, infos[0].mtu_bytes, infos[1].name, infos[1].mtu_bytes);
+}
+
+static int set_up(struct wire *wire, char **specifications, const struct user *user)
+{
+	struct vnic_error error;
+
+	for (unsigned i = 0; i < 2; i++) {
+		int status = open_port(wire, i, specifications[i]);
+
+		if (status >= 0)
+			return status;
+	}
+	if (vnic_wire_new(wire->ports[0], wire->ports[1], &wire->wire_options, &wire->wire,
+			  &error) < 0)
+		return error.cause == VNIC_CAUSE_ARGUMENT
+			       ? usage_error(wire->context.command, "%s", error.text)
+			       : error_report(&error, &wire->context);
+	compare_mtus(wire);
+	return privilege_drop(user, &wire->context);
+}
+
+static int serve(struct wire *wire)
+{
+	struct wire_clock clock;
+	struct vnic_error error;
+	int code;
+
+	wire->start_ns = wire_now_ns();
+	run_state.wire = wire->wire;
+	if (run_state.stopped) /* before it began */
+		return STATUS_DONE;
+	wire_report_ready(wire);
+	code = wire_clock_start(&clock, wire);
+	if (code < 0)
+		return error_say(&wire->context, "cannot start a thread: %s", strerror(-code));
+	code = vnic_wire_run(wire->wire, &error);
+	wire_clock_stop(&clock);
+	run_state.wire = NULL;
+	if (code < 0)
+		error_report(&error, &wire->context);
+	wire_report_summary(wire);
+	return code < 0 ? STATUS_FAILED : STATUS_DONE;
+}
+
+static int run(const struct tool_command *command, int argc, char **argv)
+{
+	struct wire wire = {.out = stdout, .context.command = command};
+	struct texts texts = {0};
+	const struct option options[] = {
+		{"queues", OPTION_NUMBER, &texts.queues, 1, VNIC_QUEUES},
+		{"mtu", OPTION_NUMBER, &texts.mtu, 68, 65535},
+		{"offload", OPTION_TEXT, &texts.offload, 0, 0},
+		{"impair", OPTION_TEXT, &texts.both, 0, 0},
+		{"impair-forward", OPTION_TEXT, &texts.forward, 0, 0},
+		{"impair-backward", OPTION_TEXT, &texts.backward, 0, 0},
+		{"pin", OPTION_FLAG, &texts.pin, 0, 0},
+		{"speed", OPTION_TEXT, &texts.speed, 0, 0},
+		{"restart", OPTION_FLAG, &wire.port_options.restart, 0, 0},
+		{"for", OPTION_DURATION, &wire.for_ns, 0, 0},
+		{"json", OPTION_FLAG, &wire.json, 0, 0},
+		{"user", OPTION_TEXT, &texts.user, 0, 0},
+		{0},
+	};
+	struct arguments arguments;
+	struct user *user = NULL;
+	int status = options_parse(command, options, argc, argv, &arguments);
+
+	if (status >= 0)
+		return status;
+	wire.context.json = wire.json;
+	status = check_usage(&wire, &texts, command, &arguments, &user);
+	if (status < 0) {
+		catch_signals();
+		status = set_up(&wire, arguments.operands.items, user);
+	}
+	if (status < 0)
+		status = serve(&wire);
+	vnic_wire_free(wire.wire);
+	vnic_port_close(wire.ports[0]);
+	vnic_port_close(wire.ports[1]);
+	user_free(user);
+	options_free(options, &arguments);
+	return status;
+}
+
+const struct tool_command wire_command = {
+	.name = "wire",
+	.summary = "join two interfaces, sockets, programs or captures",
+	.help = "Join two ports: what comes in at one goes out at the other, at full speed.\n"
+		"\n"
+		"usage: vnic wire PORT PORT [OPTIONS]\n"
+		"\n"
+		"A PORT is one of\n"
+		"  tun:NAME[@NETNS][,ADDR/LEN...]    an interface for IP packets, made where there is "
+		"none;\n"
+		"                                    in a network namespace; with addresses\n"
+		"  tap:NAME[@NETNS][,ADDR/LEN...]    the same for Ethernet frames\n"
+		"  discard:                          takes everything, sends nothing\n"
+		"\n"
+		"  --queues N             serve two interfaces by N threads, each with a queue of both\n"
+		"  --mtu BYTES            the largest IP packet on the interfaces (default: what fits "
+		"the\n"
+		"                         other end, or 1500)\n"
+		"  --offload on|off|LIST  what the kernel leaves to us: all it can (default), nothing, "
+		"or\n"
+		"                         some of csum,tso4,tso6,ecn,uso,udp-tunnel,udp-tunnel-csum\n"
+		"  --impair SPEC          be as bad as a real wire, in both directions: a list of\n"
+		"                         loss=1%,delay=20ms,jitter=5ms,reorder=1%,duplicate=0.1%,\n"
+		"                         corrupt=0.01%,rate=100mbit,queue=50ms,seed=7; the same seed\n"
+		"                         gives the same fate\n"
+		"  --impair-forward SPEC  ... from the first port to the second\n"
+		"  --impair-backward SPEC ... from the second to the first\n"
+		"  --pin                  let each thread stay on one processor\n"
+		"  --speed N|max          replay a capture N times as fast, or as fast as it is taken\n"
+		"  --restart              start COMMAND again when it ended\n"
+		"  --for DURATION         end after 500ms, 10s, 2m or 1h\n"
+		"  --json                 print objects, one a line: ready, port, summary, error\n"
+		"  --user USER            become USER when it is set up (root only)\n"
+		"\n"
+		"On a terminal it shows its rates. Ctrl-C ends it with a summary: what came in went out\n"
+		"or was dropped, by reason. It is no VPN: nothing is encrypted or authenticated.\n"
+		"Exit status: 0 done, 1 failed (also where an interface is deleted), 2 wrong usage.\n"
+		"\n"
+		"  vnic wire tun:a@red,10.0.0.1/24 tun:b@blue,10.0.0.2/24\n"
+		"  vnic wire tap:a@red tap:b@blue --impair loss=1%,delay=20ms,seed=7\n",
+	.run = run,
+};

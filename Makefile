@@ -5,6 +5,7 @@
 #   make test               run every test
 #   make test-sanitizers    run the tests under ASan + UBSan, and the threaded ones under TSan
 #   make fuzz               run each fuzz target for FUZZ_SECONDS
+#   make bench              measure, beside other programs: BENCH="tcp pure" BENCH_REPEATS=5 BENCH_SECONDS=1
 #   make install            into PREFIX, below DESTDIR
 #   make format lint clean
 #
@@ -15,6 +16,9 @@ DESTDIR =
 BUILD = build
 FUZZ_SECONDS = 60
 FUZZ_TARGETS =
+BENCH =
+BENCH_REPEATS = 5
+BENCH_SECONDS = 1
 MESON_FLAGS =
 
 SOURCES = $(wildcard include/vnic/*.h src/*/*.[ch] tool/*.[ch] examples/*.c tests/*/*.[ch])
@@ -53,6 +57,12 @@ fuzz:
 	@CC=clang; export CC; $(call build,build-fuzz,-Dfuzz=true -Db_lundef=false)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz build-fuzz $(FUZZ_TARGETS)
 
+# Results go to docs/benchmarks. bench/run --list says what BENCH may name.
+bench:
+	@scripts/setup bench
+	@$(call build,"$(BUILD)",$(MESON_FLAGS),vnic bench)
+	@bench/run --build "$(BUILD)" --repeats $(BENCH_REPEATS) --seconds $(BENCH_SECONDS) $(BENCH)
+
 install: all
 	@meson configure "$(BUILD)" -Dprefix="$(PREFIX)"
 	@DESTDIR="$(DESTDIR)" meson install -C "$(BUILD)"
@@ -73,4 +83,4 @@ clean:
 
 comma = ,
 
-.PHONY: all run test test-sanitizers fuzz install format lint clean
+.PHONY: all run test test-sanitizers fuzz bench install format lint clean

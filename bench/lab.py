@@ -8,10 +8,12 @@ the names of `ip netns` are private, so they can be short.
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET = 0x40000000
+SIOCGIFFLAGS, IFF_UP = 0x8913, 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 INSIDE = "VNIC_BENCH_INSIDE"
 HOME = ""  # the namespace that we are in ourselves
@@ -185,23 +188,31 @@ class Lab:
             self.directory = tempfile.TemporaryDirectory(dir="/run")
         return self.directory.name
 
-    def wait_interface(self, netns, name, process, limit=5):
+    def wait_interface(self, netns, name, process, limit=5, up=False):
+        """Until it is there, or up."""
+        request = struct.pack("16sH14x", name.encode(), 0)
         deadline = time.monotonic() + limit
-        with inside(netns):
+        with inside(netns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             while time.monotonic() < deadline:
                 with contextlib.suppress(OSError):
-                    socket.if_nametoindex(name)
-                    return
+                    flags = struct.unpack("16sH14x", fcntl.ioctl(control, SIOCGIFFLAGS, request))[1]
+                    if flags & IFF_UP or not up:
+                        return
                 process.check_alive()
                 time.sleep(0.002)
         raise Failure(f"{process.name}: no interface {name} after {limit} s{process.complaint()}")
 
     def wait_path(self, netns, target, limit=5):
-        """Until the other end answers a ping."""
-        done = subprocess.run(["nsenter", f"--net=/run/netns/{netns}", "ping", "-q", "-c", "1", "-i", "0.02", "-w",
-                               str(limit), target], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        for process in self.processes:
-            process.check_alive()
-        if done.returncode != 0:
-            complaints = "".join(process.complaint() for process in self.processes)
-            raise Failure(f"no way to the other end after {limit} s{complaints}")
+        """Until the other end answers a ping. While there is no route ping ends at once, so it is tried again."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            done = subprocess.run(["nsenter", f"--net=/run/netns/{netns}", "ping", "-q", "-c", "1", "-i", "0.02",
+                                   "-w", "1", target],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            if done.returncode == 0:
+                return
+            for process in self.processes:
+                process.check_alive()
+            time.sleep(0.01)
+        complaints = "".join(process.complaint() for process in self.processes)
+        raise Failure(f"no way to the other end after {limit} s{complaints}")

@@ -84,9 +84,10 @@ def build_socat(lab, mtu):
     """socat 1.7 opens both where it runs; an interface can be moved while it is open."""
     two_ends(lab)
     lab.netns("m")
-    process = lab.start(["socat", "-b65536", "TUN,tun-name=t0,iff-no-pi", "TUN,tun-name=t1,iff-no-pi"], "m")
+    process = lab.start(["socat", "-b65536", "TUN,tun-name=t0,iff-no-pi,iff-up",
+                         "TUN,tun-name=t1,iff-no-pi,iff-up"], "m")
+    lab.wait_interface("m", "t1", process, up=True)  # up is the last that socat does to it
     for name, netns in ("t0", "a"), ("t1", "b"):
-        lab.wait_interface("m", name, process)
         lab.ip("m", f"link set dev {name} netns {netns}")
     address(lab, "a", "t0", A_ADDRESS, mtu)
     address(lab, "b", "t1", B_ADDRESS, mtu)

@@ -22,22 +22,29 @@ extern "C" {
 /** The most bytes of headers, from Ethernet to TCP, that a super-packet may have. */
 #define VNIC_SEGMENT_HEADER_BYTES 512
 
+/** An IP header of a super-packet that is being cut. Its members are the library's. */
+struct vnic_segmenter_network {
+	uint32_t offset_bytes;
+	uint32_t sum;            /**< IPv4: without what differs by segment */
+	uint16_t identification; /**< IPv4: of the first segment */
+	bool ipv4;
+};
+
 /** A super-packet that is being cut. Its members are the library's. */
 struct vnic_segmenter {
-	struct vnic_packet packet; /**< as it was described at the beginning */
-	uint32_t network_offset;   /**< of the IP header, in bytes, and so on */
+	struct vnic_packet packet;                    /**< as it was described at the beginning */
+	struct vnic_segmenter_network network;        /**< in front of TCP or UDP */
+	struct vnic_segmenter_network tunnel_network; /**< the outer one, with a tunnel */
+	uint32_t tunnel_sum; /**< of the outer pseudo header, without the length */
 	uint32_t transport_offset;
 	uint32_t header_bytes;   /**< all headers */
 	uint32_t payload_bytes;  /**< all payload */
 	uint32_t position_bytes; /**< payload that is done */
 	uint32_t index;          /**< segments that are done */
-	uint32_t network_sum;    /**< of the IPv4 header, without what differs by segment */
-	uint32_t transport_sum;  /**< of the pseudo and transport header, likewise */
+	uint32_t transport_sum;  /**< of pseudo and transport header, less what differs */
 	uint32_t sequence;       /**< of the first segment, TCP */
-	uint16_t identification; /**< of the first segment, IPv4 */
 	uint8_t tcp_flags;       /**< of the super-packet */
 	bool tcp;
-	bool ipv4;
 };
 
 /**
@@ -49,9 +56,9 @@ struct vnic_segmenter {
  * @param layer   what its bytes begin with
  * @return the number of segments, at least 1 (a payload of no bytes makes one, too), or -EBADMSG:
  *         its headers or its offload description make no sense: not the IP version or protocol
- *         that the description names, csum_start not at the TCP or UDP header, lengths that
- *         contradict each other, a wrong IPv4 header checksum, an IP fragment, headers over
- *         VNIC_SEGMENT_HEADER_BYTES
+ *         that the description names, csum_start (tunnel_start, inner_start) not at the header
+ *         that it is of, lengths that contradict each other, a wrong IPv4 header checksum, an IP
+ *         fragment, headers over VNIC_SEGMENT_HEADER_BYTES
  */
 VNIC_API int vnic_segmenter_begin(struct vnic_segmenter *segmenter,
 				  const struct vnic_packet *packet, enum vnic_layer layer);
@@ -59,7 +66,8 @@ VNIC_API int vnic_segmenter_begin(struct vnic_segmenter *segmenter,
 /**
  * Write the next segments: plain packets with every checksum complete. IPv4 identifications count
  * up, FIN and PSH are on the last segment only, CWR on the first only. Bytes behind the IP packet,
- * as Ethernet may have them, are left out.
+ * as Ethernet may have them, are left out. Inside of a tunnel each segment has a tunnel's headers
+ * of its own, whose UDP checksum is complete if gso_tunnel_csum said so, and as it was otherwise.
  * @param segmenter  for which vnic_segmenter_begin() succeeded
  * @param packets    with memory of the caller's that is not the super-packet's; set are
  *                   length_bytes, flags and the offload description

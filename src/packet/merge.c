@@ -242,9 +242,9 @@ static bool is_part(const struct vnic_packet *packet, const struct layout *layou
 	const uint8_t never = VNIC_TCP_SYN | VNIC_TCP_RST | VNIC_TCP_URG | VNIC_TCP_CWR;
 	uint8_t flags;
 
-	if (packet->gso_type != VNIC_GSO_NONE || (packet->flags & VNIC_PACKET_TRUNCATED) ||
-	    layout->payload == layout->end || layout->end != packet->length_bytes ||
-	    !has_usual_checksum(packet, layout))
+	if (packet->gso_type != VNIC_GSO_NONE || packet->gso_tunnel ||
+	    (packet->flags & VNIC_PACKET_TRUNCATED) || layout->payload == layout->end ||
+	    layout->end != packet->length_bytes || !has_usual_checksum(packet, layout))
 		return false;
 	if (layout->ipv4 &&
 	    vn_load16(packet->data + layout->network + IPV4_CHECKSUM_OFFSET) == 0xffff)

@@ -18,6 +18,10 @@
  * made from the addresses: where there is a routing header or a source route, the receiver's is
  * another than the header's destination.
  *
+ * With a tunnel there is a second set of headers around the first. Its IP header is treated alike;
+ * its UDP checksum covers all that is inside, so it is made last, from the bytes of the headers as
+ * they stand then and the payload's sum.
+ *
  * What the segments look like is the kernel's doing (net/ipv4/tcp_offload.c, udp_offload.c), and
  * the tests compare with the kernel's segments byte by byte.
  */
@@ -46,8 +50,8 @@ static uint32_t negative(uint32_t number)
 	return number ^ 0xffff;
 }
 
-/* Sets the offset of the IP header. Returns the IP version, or -EBADMSG. */
-static int read_link(struct vnic_segmenter *segmenter, enum vnic_layer layer)
+/* Returns the offset of the IP header, or -EBADMSG. */
+static int read_link(const struct vnic_segmenter *segmenter, enum vnic_layer layer)
 {
 	const struct vnic_packet *packet = &segmenter->packet;
 	struct vnic_ethernet ethernet = {.ethertype = 0};
@@ -60,49 +64,51 @@ static int read_link(struct vnic_segmenter *segmenter, enum vnic_layer layer)
 	}
 	if (packet->length_bytes <= (uint32_t)used)
 		return -EBADMSG;
-	segmenter->network_offset = (uint32_t)used;
 	version = packet->data[used] >> 4;
 	if (layer == VNIC_LAYER_ETHERNET &&
 	    ethernet.ethertype != (version == 4 ? VNIC_ETHERTYPE_IPV4 : VNIC_ETHERTYPE_IPV6))
 		return -EBADMSG;
-	return version;
+	return used;
 }
 
-/* Sets the offset of the transport header. Returns the offset of the packet's end, or -EBADMSG. */
-static int read_ipv4(struct vnic_segmenter *segmenter, uint8_t protocol)
+/* What an IP packet has behind its headers: from where to where in the bytes. */
+struct extent {
+	uint32_t begin, end;
+};
+
+static int read_ipv4(struct vnic_segmenter_network *to, const uint8_t *bytes, uint32_t length_bytes,
+		     uint8_t protocol, struct extent *extent)
 {
-	const struct vnic_packet *packet = &segmenter->packet;
-	const uint8_t *network = packet->data + segmenter->network_offset;
+	const uint8_t *network = bytes + to->offset_bytes;
 	struct vnic_ipv4 ipv4;
 	uint32_t sum;
-	int used =
-		vnic_ipv4_parse(network, packet->length_bytes - segmenter->network_offset, &ipv4);
+	int used = vnic_ipv4_parse(network, length_bytes - to->offset_bytes, &ipv4);
 
 	if (used < 0 || ipv4.more_fragments || ipv4.fragment_offset_bytes ||
 	    ipv4.protocol != protocol)
 		return -EBADMSG;
-	segmenter->ipv4 = true;
-	segmenter->identification = ipv4.identification;
-	segmenter->transport_offset = segmenter->network_offset + (uint32_t)used;
+	to->ipv4 = true;
+	to->identification = ipv4.identification;
 	/* All but the length, the identification and the checksum. */
 	sum = vnic_checksum_add(0, network, 2);
 	sum = vnic_checksum_add(sum, network + 6, 4);
 	sum = vnic_checksum_add(sum, network + 12, (size_t)used - 12);
-	segmenter->network_sum = vn_checksum_fold(sum);
-	return (int)segmenter->network_offset + ipv4.total_bytes;
+	to->sum = vn_checksum_fold(sum);
+	extent->begin = to->offset_bytes + (uint32_t)used;
+	extent->end = to->offset_bytes + ipv4.total_bytes;
+	return 0;
 }
 
-/* The same. The extension headers are those that the kernel's segmentation knows. */
-static int read_ipv6(struct vnic_segmenter *segmenter, uint8_t protocol)
+/* The extension headers are those that the kernel's segmentation knows. */
+static int read_ipv6(const struct vnic_segmenter_network *to, const uint8_t *bytes,
+		     uint32_t length_bytes, uint8_t protocol, struct extent *extent)
 {
-	const struct vnic_packet *packet = &segmenter->packet;
-	uint32_t offset = segmenter->network_offset + VNIC_IPV6_HEADER_BYTES, end;
+	uint32_t offset = to->offset_bytes + VNIC_IPV6_HEADER_BYTES, end;
 	struct vnic_ipv6_extension extension;
 	struct vnic_ipv6 ipv6;
 	uint8_t next;
 
-	if (vnic_ipv6_parse(packet->data + segmenter->network_offset,
-			    packet->length_bytes - segmenter->network_offset, &ipv6) < 0)
+	if (vnic_ipv6_parse(bytes + to->offset_bytes, length_bytes - to->offset_bytes, &ipv6) < 0)
 		return -EBADMSG;
 	end = offset + ipv6.payload_bytes;
 	next = ipv6.next_header;
@@ -111,8 +117,7 @@ static int read_ipv6(struct vnic_segmenter *segmenter, uint8_t protocol)
 
 		if (next == VNIC_PROTOCOL_FRAGMENT)
 			return -EBADMSG;
-		used = vnic_ipv6_extension_parse(next, packet->data + offset, end - offset,
-						 &extension);
+		used = vnic_ipv6_extension_parse(next, bytes + offset, end - offset, &extension);
 		if (used < 0)
 			return -EBADMSG;
 		offset += (uint32_t)used;
@@ -120,8 +125,45 @@ static int read_ipv6(struct vnic_segmenter *segmenter, uint8_t protocol)
 			return -EBADMSG;
 		next = extension.next_header;
 	}
-	segmenter->transport_offset = offset;
-	return (int)end;
+	extent->begin = offset;
+	extent->end = end;
+	return 0;
+}
+
+/* The IP header at to->offset_bytes, of a packet that ends at length_bytes at the latest. */
+static int read_network(struct vnic_segmenter_network *to, const uint8_t *bytes,
+			uint32_t length_bytes, uint8_t protocol, struct extent *extent)
+{
+	if (length_bytes <= to->offset_bytes)
+		return -EBADMSG;
+	if (bytes[to->offset_bytes] >> 4 == 4)
+		return read_ipv4(to, bytes, length_bytes, protocol, extent);
+	return read_ipv6(to, bytes, length_bytes, protocol, extent);
+}
+
+/* The outer headers. The packet then is the one from inner_start to *end. */
+static int read_tunnel(struct vnic_segmenter *segmenter, uint32_t *end)
+{
+	const struct vnic_packet *packet = &segmenter->packet;
+	struct vnic_segmenter_network *network = &segmenter->tunnel_network;
+	const uint8_t *outer;
+	struct extent extent;
+	uint32_t length;
+
+	if (read_network(network, packet->data, *end, VNIC_PROTOCOL_UDP, &extent) < 0 ||
+	    packet->gso_tunnel != (network->ipv4 ? VNIC_IPV4 : VNIC_IPV6) ||
+	    packet->tunnel_start != extent.begin)
+		return -EBADMSG;
+	outer = packet->data + packet->tunnel_start;
+	length = extent.end - extent.begin;
+	if (length < VNIC_UDP_HEADER_BYTES || vn_load16(outer + UDP_LENGTH_OFFSET) != length ||
+	    packet->inner_start < extent.begin + VNIC_UDP_HEADER_BYTES)
+		return -EBADMSG;
+	segmenter->tunnel_sum =
+		vn_checksum_combine(vn_load16(outer + UDP_CHECKSUM_OFFSET), negative(length));
+	segmenter->network.offset_bytes = packet->inner_start;
+	*end = extent.end;
+	return 0;
 }
 
 /* Sums up what the transport headers of all segments have in common. */
@@ -167,11 +209,11 @@ static bool describes(const struct vnic_segmenter *segmenter)
 
 	switch (packet->gso_type) {
 	case VNIC_GSO_TCP4:
-		if (!segmenter->ipv4)
+		if (!segmenter->network.ipv4)
 			return false;
 		break;
 	case VNIC_GSO_TCP6:
-		if (segmenter->ipv4)
+		if (segmenter->network.ipv4)
 			return false;
 		break;
 	default:
@@ -185,7 +227,9 @@ int vnic_segmenter_begin(struct vnic_segmenter *segmenter, const struct vnic_pac
 			 enum vnic_layer layer)
 {
 	uint8_t protocol = VNIC_PROTOCOL_TCP;
-	int version, end;
+	uint32_t end = packet->length_bytes;
+	struct extent extent;
+	int offset;
 
 	memset(segmenter, 0, sizeof(*segmenter));
 	segmenter->packet = *packet;
@@ -208,11 +252,16 @@ int vnic_segmenter_begin(struct vnic_segmenter *segmenter, const struct vnic_pac
 	}
 	if (!(packet->flags & VNIC_PACKET_NEEDS_CSUM) || packet->gso_size_bytes == 0)
 		return -EBADMSG;
-	version = read_link(segmenter, layer);
-	if (version < 0)
-		return version;
-	end = version == 4 ? read_ipv4(segmenter, protocol) : read_ipv6(segmenter, protocol);
-	if (end < 0 || !describes(segmenter) || read_transport(segmenter, (uint32_t)end) < 0)
+	offset = read_link(segmenter, layer);
+	if (offset < 0)
+		return offset;
+	segmenter->network.offset_bytes = segmenter->tunnel_network.offset_bytes = (uint32_t)offset;
+	if ((packet->gso_tunnel && read_tunnel(segmenter, &end) < 0) ||
+	    read_network(&segmenter->network, packet->data, end, protocol, &extent) < 0 ||
+	    (packet->gso_tunnel && extent.end != end))
+		return -EBADMSG;
+	segmenter->transport_offset = extent.begin;
+	if (!describes(segmenter) || read_transport(segmenter, extent.end) < 0)
 		return -EBADMSG;
 	if (segmenter->payload_bytes == 0)
 		return 1;
@@ -229,6 +278,10 @@ static void describe_plain(struct vnic_packet *packet, uint32_t length_bytes, ui
 	packet->gso_ecn = false;
 	packet->csum_start = 0;
 	packet->csum_offset = 0;
+	packet->gso_tunnel = 0;
+	packet->gso_tunnel_csum = false;
+	packet->tunnel_start = 0;
+	packet->inner_start = 0;
 }
 
 /* A packet that is not cut: a copy with its checksum done. */
@@ -249,22 +302,45 @@ static int copy_whole(struct vnic_segmenter *segmenter, struct vnic_packet *to)
 	return 1;
 }
 
-/* Lengths and identification of the IP header. */
-static void write_network(const struct vnic_segmenter *segmenter, uint8_t *network,
-			  uint32_t length_bytes)
+/* Lengths and identification of an IP header in a segment of segment_bytes. */
+static void write_network(const struct vnic_segmenter_network *network, uint32_t index,
+			  uint8_t *segment, uint32_t segment_bytes)
 {
-	uint16_t identification = (uint16_t)(segmenter->identification + segmenter->index);
-	uint32_t sum;
+	uint16_t identification = (uint16_t)(network->identification + index);
+	uint32_t length = segment_bytes - network->offset_bytes;
+	uint8_t *header = segment + network->offset_bytes;
 
-	if (!segmenter->ipv4) {
-		vn_store16(network + IPV6_PAYLOAD_OFFSET,
-			   (uint16_t)(length_bytes - VNIC_IPV6_HEADER_BYTES));
+	if (!network->ipv4) {
+		vn_store16(header + IPV6_PAYLOAD_OFFSET,
+			   (uint16_t)(length - VNIC_IPV6_HEADER_BYTES));
 		return;
 	}
-	sum = segmenter->network_sum + length_bytes + identification;
-	vn_store16(network + IPV4_TOTAL_OFFSET, (uint16_t)length_bytes);
-	vn_store16(network + IPV4_IDENTIFICATION_OFFSET, identification);
-	vn_store16(network + IPV4_CHECKSUM_OFFSET, vn_checksum_finish(sum));
+	vn_store16(header + IPV4_TOTAL_OFFSET, (uint16_t)length);
+	vn_store16(header + IPV4_IDENTIFICATION_OFFSET, identification);
+	vn_store16(header + IPV4_CHECKSUM_OFFSET,
+		   vn_checksum_finish(network->sum + length + identification));
+}
+
+/* The outer headers, when all that is inside is written; payload_sum is folded to 16 bits. */
+static void write_tunnel(const struct vnic_segmenter *segmenter, uint8_t *segment,
+			 uint32_t segment_bytes, uint32_t payload_sum)
+{
+	uint32_t start = segmenter->packet.tunnel_start, length = segment_bytes - start;
+	uint32_t header = segmenter->header_bytes - start, sum;
+	uint8_t *outer = segment + start;
+	uint16_t checksum;
+
+	write_network(&segmenter->tunnel_network, segmenter->index, segment, segment_bytes);
+	vn_store16(outer + UDP_LENGTH_OFFSET, (uint16_t)length);
+	if (!segmenter->packet.gso_tunnel_csum)
+		return;
+	vn_store16(outer + UDP_CHECKSUM_OFFSET, 0);
+	sum = vn_checksum_combine(vnic_checksum_add(segmenter->tunnel_sum, outer, header), length);
+	/* Behind an odd number of header bytes the payload's words are the other way round. */
+	if (header & 1)
+		payload_sum = payload_sum >> 8 | (payload_sum & 0xff) << 8;
+	checksum = vn_checksum_finish(vn_checksum_combine(sum, payload_sum));
+	vn_store16(outer + UDP_CHECKSUM_OFFSET, checksum ? checksum : 0xffff);
 }
 
 /* The transport header's own fields; sum is that of the payload, folded to 16 bits. */
@@ -317,10 +393,11 @@ int vnic_segmenter_next(struct vnic_segmenter *segmenter, struct vnic_packet *pa
 		memcpy(to->data, from->data, header);
 		sum = vn_checksum_fold(vn_checksum_copy(
 			to->data + header, from->data + header + segmenter->position_bytes, size));
-		write_network(segmenter, to->data + segmenter->network_offset,
-			      header + size - segmenter->network_offset);
+		write_network(&segmenter->network, segmenter->index, to->data, header + size);
 		write_transport(segmenter, to->data + segmenter->transport_offset,
 				header + size - segmenter->transport_offset, size == left, sum);
+		if (from->gso_tunnel)
+			write_tunnel(segmenter, to->data, header + size, sum);
 		describe_plain(to, header + size, 0);
 		segmenter->position_bytes += size;
 		segmenter->index++;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cutting anything at all, described in any way. The input is ten bytes of description and the
- * packet. What is accepted gives as many segments as were announced, each of which a strict reader
- * accepts, and which have all of the payload in order; a segment that does not fit changes nothing.
+ * Cutting anything at all, described in any way. The input is ten bytes of description, six more of
+ * a tunnel's where there is one, and the packet. What is accepted gives as many segments as were
+ * announced, each of which a strict reader accepts, and which have all of the payload in order; a
+ * segment that does not fit changes nothing.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "../unit/samples.h"
 
 #define DESCRIPTION_BYTES 10
+#define TUNNEL_BYTES 6
 #define CUT_AT_ONCE 4
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -52,12 +54,12 @@ static void repair(uint8_t *bytes, size_t length, enum vnic_layer layer)
 /* What an accepted packet should hold, if it has no routing header. */
 static uint16_t pseudo_sum(const struct vnic_segmenter *segmenter)
 {
-	const uint8_t *network = segmenter->packet.data + segmenter->network_offset;
-	enum vnic_family family = segmenter->ipv4 ? VNIC_IPV4 : VNIC_IPV6;
-	struct vnic_address source =
-		vnic_address_from_bytes(family, network + (segmenter->ipv4 ? 12 : 8));
+	const uint8_t *network = segmenter->packet.data + segmenter->network.offset_bytes;
+	bool ipv4 = segmenter->network.ipv4;
+	enum vnic_family family = ipv4 ? VNIC_IPV4 : VNIC_IPV6;
+	struct vnic_address source = vnic_address_from_bytes(family, network + (ipv4 ? 12 : 8));
 	struct vnic_address destination =
-		vnic_address_from_bytes(family, network + (segmenter->ipv4 ? 16 : 24));
+		vnic_address_from_bytes(family, network + (ipv4 ? 16 : 24));
 
 	return vnic_checksum_fold(vnic_checksum_add_pseudo(
 		0, &source, &destination, segmenter->tcp ? VNIC_PROTOCOL_TCP : VNIC_PROTOCOL_UDP,
@@ -71,6 +73,14 @@ static void check_segment(const struct vnic_segmenter *segmenter, const struct v
 	uint32_t header = segmenter->header_bytes, payload = part->length_bytes - header;
 	const char *complaint = plain_complaint(part, layer);
 
+	/* The outer sum is as good as the pseudo header's that came; the inner one must be right. */
+	if (super->gso_tunnel && (!complaint || strstr(complaint, "checksum"))) {
+		struct vnic_packet inner = *part;
+
+		inner.data += super->inner_start;
+		inner.length_bytes -= super->inner_start;
+		complaint = plain_complaint(&inner, VNIC_LAYER_IP);
+	}
 	if (complaint && strstr(complaint, "checksum"))
 		assert(load16(super->data + super->csum_start + super->csum_offset) !=
 		       pseudo_sum(segmenter));
@@ -131,23 +141,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vnic_packet packet = {.data = NULL};
 	struct vnic_segmenter segmenter;
 	enum vnic_layer layer;
+	size_t used = DESCRIPTION_BYTES;
 	uint32_t position = 0;
 	unsigned done = 0, more;
 	int count;
 
 	if (size < DESCRIPTION_BYTES || size > VNIC_PACKET_BYTES)
 		return 0;
-	packet.length_bytes = (uint32_t)(size - DESCRIPTION_BYTES);
-	packet.capacity_bytes = packet.length_bytes;
 	packet.flags = data[0];
 	packet.gso_type = data[1];
 	packet.gso_size_bytes = load16(data + 2);
 	packet.csum_start = load16(data + 4);
 	packet.csum_offset = load16(data + 6);
 	layer = data[8] & 1 ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP;
+	if (data[8] & 8) {
+		if (size < DESCRIPTION_BYTES + TUNNEL_BYTES)
+			return 0;
+		packet.gso_tunnel = data[10];
+		packet.gso_tunnel_csum = data[11] & 1;
+		packet.tunnel_start = load16(data + 12);
+		packet.inner_start = load16(data + 14);
+		used += TUNNEL_BYTES;
+	}
+	packet.length_bytes = (uint32_t)(size - used);
+	packet.capacity_bytes = packet.length_bytes;
 	packet.data = malloc(packet.length_bytes ? packet.length_bytes : 1);
 	assert(packet.data);
-	memcpy(packet.data, data + DESCRIPTION_BYTES, packet.length_bytes);
+	memcpy(packet.data, data + used, packet.length_bytes);
 	if (data[8] & 2)
 		repair(packet.data, packet.length_bytes, layer);
 	count = vnic_segmenter_begin(&segmenter, &packet, layer);

@@ -176,6 +176,10 @@ void sample_build(const struct sample *sample, struct vnic_packet *packet)
 	packet->gso_size_bytes = 0;
 	packet->csum_start = 0;
 	packet->csum_offset = 0;
+	packet->gso_tunnel = 0;
+	packet->gso_tunnel_csum = false;
+	packet->tunnel_start = 0;
+	packet->inner_start = 0;
 	find_addresses(sample, &source, &destination);
 	build_transport(sample, packet, &source, &destination);
 	build_network(sample, packet, &source, &destination);
@@ -228,6 +232,64 @@ struct sample sample_segment(const struct sample *super, uint16_t gso_size_bytes
 	if (index > 0)
 		part.flags &= (uint8_t)~VNIC_TCP_CWR;
 	return part;
+}
+
+void tunnel_build(const struct tunnel *tunnel, struct vnic_packet *packet)
+{
+	struct sample outer = {
+		.tap = tunnel->tap, .tags = tunnel->tags, .ipv6 = tunnel->ipv6, .host = 77};
+	uint32_t more = tunnel_bytes(tunnel), start = more - VNIC_UDP_HEADER_BYTES - tunnel->shim;
+	uint32_t length = packet->length_bytes + more, network = network_offset(&outer);
+	struct vnic_udp udp = {.source_port = 50000, .destination_port = 4789};
+	struct vnic_address source, destination;
+	struct vnic_ipv4 ipv4 = {
+		.ttl = tunnel->ttl ? tunnel->ttl : 64,
+		.protocol = VNIC_PROTOCOL_UDP,
+		.identification = tunnel->identification,
+		.total_bytes = (uint16_t)(length - network),
+	};
+	struct vnic_ipv6 ipv6 = {
+		.hop_limit = ipv4.ttl,
+		.next_header = VNIC_PROTOCOL_UDP,
+		.payload_bytes = (uint16_t)(length - network - VNIC_IPV6_HEADER_BYTES),
+	};
+	uint8_t *field = packet->data + start + 6;
+	uint16_t sum = 0;
+	int used;
+
+	assert(length <= packet->capacity_bytes);
+	memmove(packet->data + more, packet->data, packet->length_bytes);
+	packet->length_bytes = length;
+	for (unsigned i = 0; i < tunnel->shim; i++)
+		packet->data[more - 1 - i] = (uint8_t)(0xc0 + i);
+	find_addresses(&outer, &source, &destination);
+	memcpy(ipv4.source, source.bytes, VNIC_IPV4_BYTES);
+	memcpy(ipv4.destination, destination.bytes, VNIC_IPV4_BYTES);
+	memcpy(ipv6.source, source.bytes, VNIC_IPV6_BYTES);
+	memcpy(ipv6.destination, destination.bytes, VNIC_IPV6_BYTES);
+	if (tunnel->tap)
+		build_ethernet(&outer, packet);
+	used = tunnel->ipv6 ? vnic_ipv6_build(packet->data + network, more, &ipv6)
+			    : vnic_ipv4_build(packet->data + network, more, &ipv4);
+	assert(used == (int)(start - network));
+	used = vnic_udp_build(packet->data + start, length - start, &source, &destination, &udp,
+			      length - start - VNIC_UDP_HEADER_BYTES);
+	assert(used == VNIC_UDP_HEADER_BYTES);
+	if (!tunnel->checksum) {
+		field[0] = field[1] = 0;
+	} else if (packet->gso_type != VNIC_GSO_NONE) {
+		sum = vnic_checksum_fold(vnic_checksum_add_pseudo(
+			0, &source, &destination, VNIC_PROTOCOL_UDP, length - start));
+		field[0] = (uint8_t)(sum >> 8);
+		field[1] = (uint8_t)sum;
+	}
+	if (packet->gso_type == VNIC_GSO_NONE)
+		return;
+	packet->csum_start = (uint16_t)(packet->csum_start + more);
+	packet->gso_tunnel = tunnel->ipv6 ? VNIC_IPV6 : VNIC_IPV4;
+	packet->gso_tunnel_csum = tunnel->checksum;
+	packet->tunnel_start = (uint16_t)start;
+	packet->inner_start = (uint16_t)more;
 }
 
 static const char *transport_complaint(const uint8_t *bytes, uint32_t length, uint8_t protocol,

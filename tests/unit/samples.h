@@ -55,6 +55,26 @@ void sample_build_super(const struct sample *sample, uint16_t gso_size_bytes,
 /* The segment at this index that the super-packet is to be cut into; size 0: not cut. */
 struct sample sample_segment(const struct sample *super, uint16_t gso_size_bytes, unsigned index);
 
+/* A UDP tunnel around a packet, as VXLAN is one. */
+struct tunnel {
+	bool tap;
+	unsigned tags;
+	bool ipv6;
+	bool checksum;
+	uint16_t identification;
+	uint8_t ttl;   /* 0: 64 */
+	unsigned shim; /* bytes between UDP and the inner IP header */
+};
+
+static inline uint32_t tunnel_bytes(const struct tunnel *tunnel)
+{
+	return (tunnel->tap ? VNIC_ETHERNET_HEADER_BYTES + tunnel->tags * VNIC_VLAN_TAG_BYTES : 0) +
+	       (tunnel->ipv6 ? VNIC_IPV6_HEADER_BYTES : VNIC_IPV4_HEADER_BYTES) +
+	       VNIC_UDP_HEADER_BYTES + tunnel->shim;
+}
+/* Puts a packet of a TUN, plain or super, into a tunnel. It must fit. */
+void tunnel_build(const struct tunnel *tunnel, struct vnic_packet *packet);
+
 /*
  * Reads a plain TCP or UDP packet strictly: lengths, both checksums, no byte too many. Returns
  * NULL, or what is wrong. A checksum under a routing header is not looked at.

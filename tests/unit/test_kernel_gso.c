@@ -38,7 +38,7 @@
 
 struct pair {
 	struct vnic_device *a, *b;
-	struct vnic_burst *ours, *theirs;
+	struct vnic_burst *built, *ours, *theirs;
 	bool bridged; /* no TTL counts down there */
 	unsigned supers, segments;
 };
@@ -87,14 +87,21 @@ static void run(const char *command)
 		fail_msg("'%s' ended with 0x%x", command, (unsigned)status);
 }
 
+static bool can_bridge(void)
+{
+	if (system("ip link add name br0 type bridge 2>/dev/null && ip link delete dev br0") == 0)
+		return true;
+	print_message("this kernel has no bridge\n");
+	return false;
+}
+
 static void open_pair(struct pair *pair, bool bridged)
 {
 	static const char *const routes[] = {"10.8.0.0/16", "fd08::/64", NULL};
 	struct vnic_device_options options = {
 		.type = bridged ? VNIC_TAP : VNIC_TUN,
 		.name = "a",
-		.offloads = VNIC_OFFLOAD_ALL &
-			    ~(unsigned)(VNIC_OFFLOAD_UDP_TUNNEL | VNIC_OFFLOAD_UDP_TUNNEL_CSUM),
+		.offloads = VNIC_OFFLOAD_ALL,
 	};
 
 	memset(pair, 0, sizeof(*pair));
@@ -117,12 +124,14 @@ static void open_pair(struct pair *pair, bool bridged)
 		    "&& "
 		    "ip link set dev a master br0 && ip link set dev b master br0 && "
 		    "ip link set dev br0 mtu 65521 up");
+	assert_int_equal(vnic_burst_new(2, 0, 0, &pair->built, NULL), 0);
 	assert_int_equal(vnic_burst_new(VNIC_BURST_PACKETS, 0, 0, &pair->ours, NULL), 0);
 	assert_int_equal(vnic_burst_new(1, 0, 0, &pair->theirs, NULL), 0);
 }
 
 static void close_pair(struct pair *pair)
 {
+	vnic_burst_free(pair->built);
 	vnic_burst_free(pair->ours);
 	vnic_burst_free(pair->theirs);
 	vnic_device_close(pair->a);
@@ -184,27 +193,18 @@ static struct vnic_packet *their_next(struct pair *pair, const char *what, unsig
 	}
 }
 
-static void compare_with_kernel(struct pair *pair, const struct sample *sample, uint16_t size,
-				bool ecn)
+/* Sends one to the kernel; ahead is the same as it looks when it was forwarded. */
+static void compare_with_kernel(struct pair *pair, const struct vnic_packet *super,
+				const struct vnic_packet *ahead, const char *what)
 {
-	struct vnic_packet *ours = vnic_burst_packets(pair->ours), *super = ours;
-	struct vnic_packet ahead = {.data = malloc(VNIC_PACKET_BYTES)};
-	struct sample forwarded = *sample;
+	struct vnic_packet *ours = vnic_burst_packets(pair->ours);
 	struct vnic_segmenter segmenter;
 	unsigned index = 0;
-	char what[200];
-	int found;
+	int found = vnic_segmenter_begin(&segmenter, ahead, vnic_device_layer(pair->a));
 
-	ahead.capacity_bytes = VNIC_PACKET_BYTES;
-	describe(sample, size, what, sizeof(what));
-	sample_build_super(sample, size, super);
-	super->gso_ecn = ecn;
-	assert_int_equal(vnic_device_send(pair->a, 0, super, 1), 1);
-	forwarded.ttl = (uint8_t)((sample->ttl ? sample->ttl : 64) - (pair->bridged ? 0 : 1));
-	sample_build_super(&forwarded, size, &ahead);
-	found = vnic_segmenter_begin(&segmenter, &ahead, sample_layer(sample));
 	if (found < 1)
 		fail_msg("%s: refused: %d", what, found);
+	assert_int_equal(vnic_device_send(pair->a, 0, super, 1), 1);
 	while ((found = vnic_segmenter_next(&segmenter, ours, VNIC_BURST_PACKETS)) > 0) {
 		for (int i = 0; i < found; i++, index++) {
 			const struct vnic_packet *theirs = their_next(pair, what, index);
@@ -220,9 +220,47 @@ static void compare_with_kernel(struct pair *pair, const struct sample *sample, 
 			}
 		}
 	}
+	assert_int_equal(found, 0);
 	pair->supers++;
 	pair->segments += index;
-	free(ahead.data);
+}
+
+/* A TTL less, unless it is only bridged. */
+static uint8_t forwarded_ttl(const struct pair *pair, uint8_t ttl)
+{
+	return (uint8_t)((ttl ? ttl : 64) - (pair->bridged ? 0 : 1));
+}
+
+static void compare_sample(struct pair *pair, const struct sample *sample, uint16_t size, bool ecn)
+{
+	struct vnic_packet *packets = vnic_burst_packets(pair->built);
+	struct sample forwarded = *sample;
+	char what[200];
+
+	describe(sample, size, what, sizeof(what));
+	sample_build_super(sample, size, &packets[0]);
+	packets[0].gso_ecn = ecn;
+	forwarded.ttl = forwarded_ttl(pair, sample->ttl);
+	sample_build_super(&forwarded, size, &packets[1]);
+	compare_with_kernel(pair, &packets[0], &packets[1], what);
+}
+
+static void compare_tunnel(struct pair *pair, const struct tunnel *tunnel,
+			   const struct sample *sample, uint16_t size)
+{
+	struct vnic_packet *packets = vnic_burst_packets(pair->built);
+	struct tunnel forwarded = *tunnel;
+	char what[300];
+
+	describe(sample, size, what, sizeof(what));
+	snprintf(what + strlen(what), sizeof(what) - strlen(what), ", in IPv%d with %u more%s",
+		 tunnel->ipv6 ? 6 : 4, tunnel->shim, tunnel->checksum ? " and a checksum" : "");
+	sample_build_super(sample, size, &packets[0]);
+	tunnel_build(tunnel, &packets[0]);
+	forwarded.ttl = forwarded_ttl(pair, tunnel->ttl);
+	sample_build_super(sample, size, &packets[1]);
+	tunnel_build(&forwarded, &packets[1]);
+	compare_with_kernel(pair, &packets[0], &packets[1], what);
 }
 
 struct cut {
@@ -238,7 +276,7 @@ static void compare_all(struct pair *pair, const struct cut *cuts, size_t count)
 		sample.host = (uint16_t)(i + 1);
 		if (sample.udp && !can_uso(pair))
 			continue;
-		compare_with_kernel(pair, &sample, cuts[i].size, sample.flags & VNIC_TCP_CWR);
+		compare_sample(pair, &sample, cuts[i].size, sample.flags & VNIC_TCP_CWR);
 	}
 }
 
@@ -303,10 +341,8 @@ static void test_the_kernel_cuts_frames_alike(void **state)
 	struct pair pair;
 
 	NIC_BEGIN(state);
-	if (system("ip link add name br0 type bridge 2>/dev/null && ip link delete dev br0") != 0) {
-		print_message("this kernel has no bridge\n");
+	if (!can_bridge())
 		skip();
-	}
 	open_pair(&pair, true);
 	compare_all(&pair, cuts, sizeof(cuts) / sizeof(cuts[0]));
 	assert_silence(&pair);
@@ -389,7 +425,7 @@ static void compare_random(bool tap)
 		uint16_t size;
 
 		make_random(&sample, &size, tap, can_uso(&pair));
-		compare_with_kernel(&pair, &sample, size, !sample.udp && below(2));
+		compare_sample(&pair, &sample, size, !sample.udp && below(2));
 	}
 	assert_silence(&pair);
 	print_message("# %u super-packets, %u segments\n", pair.supers, pair.segments);
@@ -405,11 +441,49 @@ static void test_random_packets(void **state)
 static void test_random_frames(void **state)
 {
 	NIC_BEGIN(state);
-	if (system("ip link add name br0 type bridge 2>/dev/null && ip link delete dev br0") != 0) {
-		print_message("this kernel has no bridge\n");
+	if (!can_bridge())
+		skip();
+	compare_random(true);
+}
+
+/* In frames: from a TUN the kernel takes none, as it expects an Ethernet header to be there. */
+static void test_random_tunnels(void **state)
+{
+	struct pair pair;
+
+	NIC_BEGIN(state);
+	if (!can_bridge())
+		skip();
+	seed();
+	open_pair(&pair, true);
+	if (!(vnic_device_offloads(pair.a) & VNIC_OFFLOAD_UDP_TUNNEL_CSUM)) {
+		print_message("this kernel has no offload for UDP tunnels\n");
+		close_pair(&pair);
 		skip();
 	}
-	compare_random(true);
+	for (unsigned i = 0; i < RANDOM_PACKETS; i++) {
+		struct tunnel tunnel = {
+			.tap = true,
+			.tags = below(3),
+			.ipv6 = below(2),
+			.checksum = below(2),
+			.identification = (uint16_t)below(65536),
+			.ttl = (uint8_t)(2 + below(254)),
+			.shim = below(4) ? 8 + 14 * below(2) : 2 * below(20),
+		};
+		struct sample sample;
+		uint16_t size;
+
+		make_random(&sample, &size, false, true);
+		if (sample.payload > 60000)
+			sample.payload = 60000;
+		if (sample.payload <= size)
+			sample.payload = size + 1u + below(size);
+		compare_tunnel(&pair, &tunnel, &sample, size);
+	}
+	assert_silence(&pair);
+	print_message("# %u super-packets, %u segments\n", pair.supers, pair.segments);
+	close_pair(&pair);
 }
 
 /* Two namespaces and the relay between them. */
@@ -808,6 +882,7 @@ int main(void)
 		NIC_TEST(test_the_kernel_cuts_frames_alike),
 		NIC_TEST(test_random_packets),
 		NIC_TEST(test_random_frames),
+		NIC_TEST(test_random_tunnels),
 		NIC_TEST(test_a_stream_of_tcp),
 		NIC_TEST(test_a_stream_of_tcp_over_ipv6),
 		NIC_TEST(test_a_stream_whose_checksums_are_to_be_done),

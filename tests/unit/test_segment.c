@@ -274,6 +274,61 @@ static void test_the_sum_of_the_pseudo_header_is_kept(void **state)
 	free(part.data);
 }
 
+static const struct tunnel tunnels[] = {
+	{.shim = 22, .checksum = true, .identification = 0xfffe},
+	{.shim = 22},
+	{.shim = 8, .ipv6 = true, .checksum = true},
+	{.shim = 0, .ipv6 = true},
+	{.shim = 9, .checksum = true},
+	{.shim = 8, .checksum = true, .tap = true, .tags = 2},
+	{.shim = 8, .ipv6 = true, .tap = true},
+};
+
+static void cut_tunnel(const struct tunnel *tunnel, const struct sample *sample, uint16_t size)
+{
+	struct vnic_packet super = new_packet(ROOM), part = new_packet(ROOM), expected;
+	struct vnic_segmenter segmenter;
+	unsigned index = 0;
+	int count;
+
+	expected = new_packet(ROOM);
+	sample_build_super(sample, size, &super);
+	tunnel_build(tunnel, &super);
+	count = vnic_segmenter_begin(&segmenter, &super,
+				     tunnel->tap ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP);
+	assert_int_equal(count, (sample->payload + size - 1u) / size);
+	for (; vnic_segmenter_next(&segmenter, &part, 1) == 1; index++) {
+		struct sample segment = sample_segment(sample, size, index);
+		struct tunnel own = *tunnel;
+
+		own.identification = (uint16_t)(own.identification + index);
+		sample_build(&segment, &expected);
+		tunnel_build(&own, &expected);
+		assert_int_equal(part.length_bytes, expected.length_bytes);
+		assert_memory_equal(part.data, expected.data, expected.length_bytes);
+		assert_int_equal(part.gso_tunnel, 0);
+		assert_int_equal(part.tunnel_start, 0);
+		assert_int_equal(part.inner_start, 0);
+	}
+	assert_int_equal(index, count);
+	free(super.data);
+	free(part.data);
+	free(expected.data);
+}
+
+static void test_tunnels(void **state)
+{
+	(void)state;
+	for (size_t t = 0; t < sizeof(tunnels) / sizeof(tunnels[0]); t++) {
+		for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+			if (!cuts[i].sample.tap && cuts[i].sample.payload > 0 &&
+			    cuts[i].sample.payload < 60000 &&
+			    sample_header_bytes(&cuts[i].sample) < 400)
+				cut_tunnel(&tunnels[t], &cuts[i].sample, cuts[i].gso_size);
+		}
+	}
+}
+
 static void test_memory_that_is_too_small(void **state)
 {
 	struct sample sample = {.payload = 2500};
@@ -400,15 +455,21 @@ static void version_5(void)
 }
 
 /* The sums of what changes are put right, so that it is the change that is refused. */
-static void set_ipv4(unsigned at, uint8_t value)
+static void set_ipv4_at(uint32_t start, unsigned at, uint8_t value)
 {
+	uint8_t *header = bad.data + start;
 	uint16_t sum;
 
-	bad.data[at] = value;
-	bad.data[10] = bad.data[11] = 0;
-	sum = vnic_checksum(bad.data, (bad.data[0] & 15u) * 4u);
-	bad.data[10] = (uint8_t)(sum >> 8);
-	bad.data[11] = (uint8_t)sum;
+	header[at] = value;
+	header[10] = header[11] = 0;
+	sum = vnic_checksum(header, (header[0] & 15u) * 4u);
+	header[10] = (uint8_t)(sum >> 8);
+	header[11] = (uint8_t)sum;
+}
+
+static void set_ipv4(unsigned at, uint8_t value)
+{
+	set_ipv4_at(0, at, value);
 }
 
 static void ipv4_checksum(void)
@@ -561,6 +622,91 @@ static const struct {
 	{"a third tag", ethernet_third_tag, &tagged},
 };
 
+static void tunnel_other_version(void)
+{
+	bad.gso_tunnel = bad.gso_tunnel == VNIC_IPV4 ? VNIC_IPV6 : VNIC_IPV4;
+}
+
+static void tunnel_start_too_late(void)
+{
+	bad.tunnel_start++;
+}
+
+static void tunnel_start_behind_the_end(void)
+{
+	bad.tunnel_start = 0xffff;
+}
+
+static void tunnel_length(void)
+{
+	bad.data[bad.tunnel_start + 5]--;
+}
+
+static void inner_start_too_early(void)
+{
+	bad.inner_start = (uint16_t)(bad.tunnel_start + 7);
+}
+
+static void inner_start_too_late(void)
+{
+	bad.inner_start++;
+}
+
+static void inner_start_behind_the_end(void)
+{
+	bad.inner_start = 0xffff;
+}
+
+static void inner_total(void)
+{
+	set_ipv4_at(bad.inner_start, 3, (uint8_t)(bad.data[bad.inner_start + 3] - 1));
+}
+
+static void outer_total(void)
+{
+	set_ipv4(3, (uint8_t)(bad.data[3] - 1));
+}
+
+static void no_tunnel(void)
+{
+	bad.gso_tunnel = 0;
+}
+
+static void test_refused_tunnels(void **state)
+{
+	static void (*const changes[])(void) = {
+		tunnel_other_version,
+		tunnel_start_too_late,
+		tunnel_start_behind_the_end,
+		tunnel_length,
+		inner_start_too_early,
+		inner_start_too_late,
+		inner_start_behind_the_end,
+		inner_total,
+		outer_total,
+		no_tunnel,
+		start_too_late,
+		cut_off,
+		nothing,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		struct vnic_segmenter segmenter;
+		int found;
+
+		bad = new_packet(ROOM);
+		sample_build_super(&tcp4, 1000, &bad);
+		tunnel_build(&tunnels[0], &bad);
+		assert_int_equal(vnic_segmenter_begin(&segmenter, &bad, VNIC_LAYER_IP), 3);
+		changes[i]();
+		found = vnic_segmenter_begin(&segmenter, &bad, VNIC_LAYER_IP);
+		if (found != -EBADMSG)
+			fail_msg("tunnel, change %zu: %d, not %d", i, found, -EBADMSG);
+		free(bad.data);
+	}
+}
+
 static void refuse(const char *name, void (*make_bad)(void), const struct sample *sample)
 {
 	struct vnic_segmenter segmenter;
@@ -679,6 +825,8 @@ int main(void)
 		cmocka_unit_test(test_bytes_behind_the_packet_are_left_out),
 		cmocka_unit_test(test_both_zeros_of_the_checksum),
 		cmocka_unit_test(test_the_sum_of_the_pseudo_header_is_kept),
+		cmocka_unit_test(test_tunnels),
+		cmocka_unit_test(test_refused_tunnels),
 		cmocka_unit_test(test_memory_that_is_too_small),
 		cmocka_unit_test(test_description_is_copied),
 		cmocka_unit_test(test_refused),

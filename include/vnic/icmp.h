@@ -67,7 +67,9 @@ enum vnic_icmpv6_unreachable {
 enum vnic_icmpv6_parameter {
 	VNIC_ICMPV6_PARAMETER_HEADER = 0,
 	VNIC_ICMPV6_PARAMETER_NEXT_HEADER = 1,
-	VNIC_ICMPV6_PARAMETER_OPTION = 2
+	VNIC_ICMPV6_PARAMETER_OPTION = 2,
+	VNIC_ICMPV6_PARAMETER_INCOMPLETE_CHAIN =
+		3 /**< of the first fragment (RFC 7112 section 6) */
 };
 
 #define VNIC_ICMP_HEADER_BYTES 8

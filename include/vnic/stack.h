@@ -82,8 +82,8 @@ VNIC_API void vnic_stack_free(struct vnic_stack *stack);
 #define VNIC_STACK_ADDRESSES 1024
 
 /**
- * Give it an address. An address that it has already is no error. If the link is up already, the address is
- * announced from the next vnic_stack_advance() on.
+ * Give it an address. An address that it has already is no error. If the link is up already, the
+ * address is announced from the next vnic_stack_advance() on.
  * @param address  with the length of the network it is in, which says what its broadcast address is
  * @return 0; -EINVAL (ADDRESS_INVALID) multicast, broadcast, unspecified or loopback; (ARGUMENT)
  *         IPv6 with an MTU under 1280;
@@ -117,8 +117,9 @@ VNIC_API void vnic_stack_link_up(struct vnic_stack *stack, uint64_t now_ns);
 VNIC_API void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets,
 				 unsigned count, uint64_t now_ns);
 /**
- * Let time pass: give up on datagrams whose fragments do not come, go on announcing. To be called after vnic_stack_link_up() and
- * vnic_stack_receive() too, which may make the time to come earlier; costs next to nothing before it.
+ * Let time pass: give up on datagrams whose fragments do not come, go on announcing. To be called
+ * after vnic_stack_link_up() and vnic_stack_receive() too, which may make the time to come earlier;
+ * costs next to nothing before it.
  * @return when to call again at the latest, in ns; UINT64_MAX: no need
  */
 VNIC_API uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns);
@@ -128,14 +129,14 @@ VNIC_API uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns);
  *
  * Each packet taken in ends in exactly one place, so at any time between two calls
  *
- *     received == arp_replies + neighbor_advertisements + echo_replies + unreachables + parameter_problems
- *                 + resets + group_queries + conflicts
+ *     received == arp_replies + neighbor_advertisements + echo_replies + unreachables
+ *                 + parameter_problems + resets + group_queries + conflicts
  *                 + fragments_joined + fragments_waiting
  *                 + all that begin with "drop_"
  *
  * The fragment that completes a datagram counts as what became of the datagram, those before it as
- * fragments_joined. time_exceeded and announcements are sent without a packet that asks for them, and
- * reassembled counts datagrams: these three, received and sent are not in the sum.
+ * fragments_joined. time_exceeded and announcements are sent without a packet that asks for them,
+ * and reassembled counts datagrams: these three, received and sent are not in the sum.
  */
 enum vnic_stack_counter {
 	VNIC_STACK_RECEIVED = 0, /**< packets taken in */
@@ -143,29 +144,50 @@ enum vnic_stack_counter {
 	VNIC_STACK_ARP_REPLIES,
 	VNIC_STACK_NEIGHBOR_ADVERTISEMENTS, /**< in answer to a solicitation */
 	VNIC_STACK_ECHO_REPLIES,            /**< IPv4 and IPv6; a reply in fragments counts once */
-	VNIC_STACK_UNREACHABLES, /**< port and protocol unreachables and failed source routes, sent */
+	/** Port and protocol unreachables and failed source routes, sent */
+	VNIC_STACK_UNREACHABLES,
 	VNIC_STACK_PARAMETER_PROBLEMS,
-	VNIC_STACK_RESETS,        /**< TCP RSTs sent */
-	VNIC_STACK_GROUP_QUERIES, /**< MLD queries taken in: the reports go out later, as announcements */
+	VNIC_STACK_RESETS, /**< TCP RSTs sent */
+	/** MLD queries taken in: the reports go out later, as announcements */
+	VNIC_STACK_GROUP_QUERIES,
 	VNIC_STACK_CONFLICTS,     /**< packets that show another host using one of the addresses */
 	VNIC_STACK_TIME_EXCEEDED, /**< reassembly time exceeded, sent */
-	VNIC_STACK_ANNOUNCEMENTS, /**< ARP announcements, probes for duplicates, unsolicited advertisements, MLD reports sent */
+	/**
+	 * ARP announcements, probes for duplicates, unsolicited advertisements, MLD reports sent
+	 */
+	VNIC_STACK_ANNOUNCEMENTS,
 	VNIC_STACK_REASSEMBLED, /**< datagrams completed from fragments */
-	VNIC_STACK_FRAGMENTS_JOINED, /**< fragments of completed datagrams, without the one that completed each */
+	/** Fragments of completed datagrams, without the one that completed each */
+	VNIC_STACK_FRAGMENTS_JOINED,
 	VNIC_STACK_FRAGMENTS_WAITING, /**< fragments that wait for others now: goes up and down */
 	/* From here on: packets that were dropped, by reason. */
 	VNIC_STACK_DROP_MALFORMED, /**< a header that is cut off or contradicts itself */
 	VNIC_STACK_DROP_CHECKSUM,  /**< a checksum is wrong */
 	VNIC_STACK_DROP_TRUNCATED, /**< marked VNIC_PACKET_TRUNCATED */
-	VNIC_STACK_DROP_NOT_OURS, /**< to another Ethernet or IP address, or a group we are not in */
-	VNIC_STACK_DROP_SOURCE, /**< from a multicast, broadcast, loopback or (where none may) unspecified address, or from ourselves */
-	VNIC_STACK_DROP_PROTOCOL, /**< an EtherType or IPv6 option that nobody here speaks, and no error was due */
-	VNIC_STACK_DROP_UNWANTED, /**< well-formed, and no answer is due: ICMP errors and replies, router advertisements, RSTs, duplicates of fragments ... */
-	VNIC_STACK_DROP_NOT_ANSWERABLE, /**< an answer would be due but must not be sent: to a group, about an error, about a later fragment */
-	VNIC_STACK_DROP_ERROR_RATE,     /**< an error or RST was due but over the rate */
+	/** To another Ethernet or IP address, or a group we are not in */
+	VNIC_STACK_DROP_NOT_OURS,
+	/**
+	 * From a multicast, broadcast, loopback or (where none may) unspecified address, or from
+	 * ourselves
+	 */
+	VNIC_STACK_DROP_SOURCE,
+	/** An EtherType or IPv6 option that nobody here speaks, and no error was due */
+	VNIC_STACK_DROP_PROTOCOL,
+	/**
+	 * Well-formed, and no answer is due: ICMP errors and replies, router advertisements, RSTs,
+	 * duplicates of fragments ...
+	 */
+	VNIC_STACK_DROP_UNWANTED,
+	/**
+	 * An answer would be due but must not be sent: to a group, about an error, about a later
+	 * fragment
+	 */
+	VNIC_STACK_DROP_NOT_ANSWERABLE,
+	VNIC_STACK_DROP_ERROR_RATE,         /**< an error or RST was due but over the rate */
 	VNIC_STACK_DROP_REASSEMBLY_FULL,    /**< fragments given up since a bound was reached */
 	VNIC_STACK_DROP_REASSEMBLY_TIMEOUT, /**< fragments whose others did not come in time */
-	VNIC_STACK_DROP_REASSEMBLY_OVERLAP, /**< fragments of datagrams with overlaps or two ends (RFC 5722, RFC 8200 section 4.5) */
+	/** Fragments of datagrams with overlaps or two ends (RFC 5722, RFC 8200 section 4.5) */
+	VNIC_STACK_DROP_REASSEMBLY_OVERLAP,
 	VNIC_STACK_COUNTERS /**< how many there are */
 };
 /** Its name as it stands in reports: "echo_replies", "drop_checksum". NULL for none. */

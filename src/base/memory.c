@@ -3,9 +3,9 @@
  * Theory of operation
  *
  * Room for the worst case (64 packets of 64 KiB) is reserved often and filled seldom. A mapping of
- * its own gets its pages from the kernel one by one as they are written. malloc() would do that too,
- * but not where huge pages are given to everyone who did not refuse: there the first byte costs 2 MiB,
- * and refusing them takes a mapping of one's own.
+ * its own gets its pages from the kernel one by one as they are written. malloc() would do that
+ * too, but not where huge pages are given to everyone who did not refuse: there the first byte
+ * costs 2 MiB, and refusing them takes a mapping of one's own.
  */
 #include "base/memory.h"
 

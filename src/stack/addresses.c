@@ -11,8 +11,9 @@
  * network, and its IPv6 solicited-node group. The checks that each packet goes through are then
  * look-ups too.
  *
- * Nothing is ever removed: an address that another host turns out to have is only marked. The hash needs
- * no secret, for only our user enters anything, and a table that is three quarters empty has no long runs.
+ * Nothing is ever removed: an address that another host turns out to have is only marked. The hash
+ * needs no secret, for only our user enters anything, and a table that is three quarters empty has
+ * no long runs.
  */
 #include "stack/addresses.h"
 
@@ -169,7 +170,9 @@ int vn_addresses_add_prefix(struct vn_addresses *addresses, const struct vnic_pr
 		return 0;
 	if (rc < 0)
 		return rc;
-	/* A network that begins at 0 holds hosts if it is large enough; others begin as they go on. */
+	/*
+	 * A network that begins at 0 holds hosts if it is large enough; others begin as they go on.
+	 */
 	if (!is_host(&network.address) &&
 	    (!vnic_address_is_unspecified(&network.address) ||
 	     network.length_bits >= (network.address.family == VNIC_IPV4 ? 8 : 128)))
@@ -205,8 +208,8 @@ int vn_addresses_except(struct vn_addresses *addresses, const struct vnic_addres
 
 /*
  * The first address of a network is nobody's: the old form of broadcast in IPv4 (RFC 1122 section
- * 3.2.1.3), the routers' anycast address in IPv6 (RFC 4291 section 2.6.1), but not where two hosts share
- * a link of two addresses (RFC 3021, RFC 6164).
+ * 3.2.1.3), the routers' anycast address in IPv6 (RFC 4291 section 2.6.1), but not where two hosts
+ * share a link of two addresses (RFC 3021, RFC 6164).
  */
 static bool in_prefix(const struct vn_addresses *addresses, const struct vnic_address *address)
 {

@@ -2,17 +2,19 @@
 /*
  * Theory of operation
  *
- * What an Ethernet host says without being asked, after its link came up, so that others replace what they knew
- * of its addresses and its switch learns its port:
+ * What an Ethernet host says without being asked, after its link came up, so that others replace
+ * what they knew of its addresses and its switch learns its port:
  *
  *   IPv4   ARP announcement ---2 s--- ARP announcement              (RFC 5227 section 2.3)
  *   IPv6   report of groups, twice                                  (RFC 3810 section 6.1)
- *          probe ---1 s--- advertisement ---1 s--- advertisement    (RFC 4862 section 5.4, RFC 4861 section 7.2.6)
+ *          probe ---1 s--- advertisement ---1 s--- advertisement    (RFC 4862 section 5.4, RFC 4861
+ *          section 7.2.6)
  *
- * Each address is at a step of its row and knows when the next is due. IPv6 begins after a random part of a
- * second (RFC 4862 section 5.4.2): hosts that see one switch come back must not all speak at once.
- * Four packets are sent per 10 ms at most, in turn, so a thousand addresses take some seconds and
- * flood nobody. Nothing waits for it: addresses are answered for from the first moment on.
+ * Each address is at a step of its row and knows when the next is due. IPv6 begins after a random
+ * part of a second (RFC 4862 section 5.4.2): hosts that see one switch come back must not all speak
+ * at once. Four packets are sent per 10 ms at most, in turn, so a thousand addresses take some
+ * seconds and flood nobody. Nothing waits for it: addresses are answered for from the first moment
+ * on.
  */
 #include "stack/stack.h"
 

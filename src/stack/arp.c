@@ -2,16 +2,16 @@
 /*
  * Theory of operation
  *
- * Requests for our addresses are answered (RFC 826), probes among them (a sender of 0.0.0.0, RFC 5227
- * section 2.1.1): the answer is what keeps the prober from taking our address. Replies teach us
- * nothing, for there is no neighbour cache.
+ * Requests for our addresses are answered (RFC 826), probes among them (a sender of 0.0.0.0, RFC
+ * 5227 section 2.1.1): the answer is what keeps the prober from taking our address. Replies teach
+ * us nothing, for there is no neighbour cache.
  *
- * A packet in which another station uses one of our own addresses as its sender is a conflict (RFC 5227 section
- * 2.4). We hold on to the address and defend it with one announcement in ten seconds: rule (c) of that section, for hosts
- * whose address must not change.
+ * A packet in which another station uses one of our own addresses as its sender is a conflict (RFC
+ * 5227 section 2.4). We hold on to the address and defend it with one announcement in ten seconds:
+ * rule (c) of that section, for hosts whose address must not change.
  *
- * Within a prefix we answer for whole networks, but we do not fight over their addresses: what another
- * host announces as its own is left to it.
+ * Within a prefix we answer for whole networks, but we do not fight over their addresses: what
+ * another host announces as its own is left to it.
  */
 #include <string.h>
 

@@ -2,14 +2,14 @@
 /*
  * Theory of operation
  *
- * ICMP errors, for both versions: whether one may be sent at all, whether the rate allows it, and what stands
- * in it. The rules of who gets none are RFC 1122 section 3.2.2 and RFC 4443 section 2.4 (e): nobody whose
- * packet went to a group (of IP or of Ethernet), came from no single host, was itself an error, or was
- * not the first fragment. Breaking one of them makes storms.
+ * ICMP errors, for both versions: whether one may be sent at all, whether the rate allows it, and
+ * what stands in it. The rules of who gets none are RFC 1122 section 3.2.2 and RFC 4443 section 2.4
+ * (e): nobody whose packet went to a group (of IP or of Ethernet), came from no single host, was
+ * itself an error, or was not the first fragment. Breaking one of them makes storms.
  *
- * The rate is a token bucket (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 (f)), kept as one time: that at which
- * the next error would be due if they were sent evenly. How far it runs ahead of now is how much of
- * the burst is used up. Resets of TCP draw from it too.
+ * The rate is a token bucket (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 (f)), kept as one
+ * time: that at which the next error would be due if they were sent evenly. How far it runs ahead
+ * of now is how much of the burst is used up. Resets of TCP draw from it too.
  */
 #include <string.h>
 
@@ -79,7 +79,10 @@ static bool is_about_error_ipv6(const struct vn_input *input)
 	       input->ip[at] == VNIC_ICMPV6_REDIRECT;
 }
 
-/* Two errors may answer what went to a group (RFC 4443 section 2.4 (e.3)); only one of them is ours. */
+/*
+ * Two errors may answer what went to a group (RFC 4443 section 2.4 (e.3)); only one of them is
+ * ours.
+ */
 static bool may_answer_group(const struct vn_input *input, uint8_t type, uint8_t code)
 {
 	return input->source.family == VNIC_IPV6 && type == VNIC_ICMPV6_PARAMETER_PROBLEM &&
@@ -163,7 +166,9 @@ vn_verdict vn_error_send(struct vnic_stack *stack, struct vn_input *input, uint8
 		return VNIC_STACK_DROP_NOT_ANSWERABLE;
 	if (!vn_error_allowed(stack))
 		return VNIC_STACK_DROP_ERROR_RATE;
-	/* What is quoted shall be what would have been on a wire; a super-packet never was on one. */
+	/*
+	 * What is quoted shall be what would have been on a wire; a super-packet never was on one.
+	 */
 	if (packet->gso_type == VNIC_GSO_NONE && vnic_packet_finish_checksum(packet) < 0)
 		return VNIC_STACK_DROP_MALFORMED;
 

@@ -2,9 +2,9 @@
 /*
  * Theory of operation
  *
- * Which frames are for us, and what is in them. Groups are not looked up here: which of them we are in is
- * decided by IP address, which says more. What is remembered of the frame is how to answer it: to its source, with its
- * VLAN tags, so that one stack answers in each VLAN it is asked in.
+ * Which frames are for us, and what is in them. Groups are not looked up here: which of them we are
+ * in is decided by IP address, which says more. What is remembered of the frame is how to answer
+ * it: to its source, with its VLAN tags, so that one stack answers in each VLAN it is asked in.
  */
 #include <string.h>
 

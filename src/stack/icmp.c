@@ -2,14 +2,15 @@
 /*
  * Theory of operation
  *
- * Echo requests are answered; everything else of ICMP is either neighbour discovery and group management, which have
- * files of their own, or nothing that a host without connections has a use for. Timestamp requests need no
- * answer (RFC 1122 section 3.2.2.8) and tell strangers the time: they get none. Unknown types are
- * dropped silently (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+ * Echo requests are answered; everything else of ICMP is either neighbour discovery and group
+ * management, which have files of their own, or nothing that a host without connections has a use
+ * for. Timestamp requests need no answer (RFC 1122 section 3.2.2.8) and tell strangers the time:
+ * they get none. Unknown types are dropped silently (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
  *
- * The reply is made where the request stands: addresses swapped (which changes no checksum), a new type
- * with the checksum updated for it (RFC 1624), a new hop limit. However long the data, nobody copies them
- * or sums them up a second time. The reply has the request's DSCP and flow label, but no ECN marks.
+ * The reply is made where the request stands: addresses swapped (which changes no checksum), a new
+ * type with the checksum updated for it (RFC 1624), a new hop limit. However long the data, nobody
+ * copies them or sums them up a second time. The reply has the request's DSCP and flow label, but
+ * no ECN marks.
  *
  * Requests to a group: in IPv6 those to all nodes are answered from one of our addresses (RFC 4443
  * section 4.2), in IPv4 none (RFC 1122 section 3.2.2.6 allows it), for that is how floods
@@ -54,8 +55,8 @@ static vn_verdict reply_ipv4(struct vnic_stack *stack, struct vn_input *input)
 					     wrong << 24);
 	}
 	/*
-	 * The update cannot tell the two zeros of this arithmetic apart. Where everything else in the reply
-	 * is zero only 0xffff is right, and elsewhere it is as good as 0.
+	 * The update cannot tell the two zeros of this arithmetic apart. Where everything else in
+	 * the reply is zero only 0xffff is right, and elsewhere it is as good as 0.
 	 */
 	checksum = vnic_checksum_update16(vn_load16(icmp + 2), vn_load16(icmp),
 					  VNIC_ICMP_ECHO_REPLY << 8);
@@ -90,7 +91,10 @@ vn_verdict vn_icmp_input(struct vnic_stack *stack, struct vn_input *input)
 	return reply_ipv4(stack, input);
 }
 
-/* The reply has no extension headers: its IPv6 header moves up to where the request's ICMP header begins. */
+/*
+ * The reply has no extension headers: its IPv6 header moves up to where the request's ICMP header
+ * begins.
+ */
 static vn_verdict reply_ipv6(struct vnic_stack *stack, struct vn_input *input)
 {
 	uint8_t *icmp = input->ip + input->transport, *ip = icmp - VNIC_IPV6_HEADER_BYTES;

@@ -2,17 +2,19 @@
 /*
  * Theory of operation
  *
- * An IPv4 packet is ours if it goes to one of our addresses, a broadcast address of theirs or the group of all
- * hosts. What comes from where no single host can be is dropped (RFC 1122 section 3.2.1.3). Its options are
- * looked at before it is put together from fragments, so that an error can quote them. A datagram
- * that came in fragments goes through here once more when it is whole.
+ * An IPv4 packet is ours if it goes to one of our addresses, a broadcast address of theirs or the
+ * group of all hosts. What comes from where no single host can be is dropped (RFC 1122 section
+ * 3.2.1.3). Its options are looked at before it is put together from fragments, so that an error
+ * can quote them. A datagram that came in fragments goes through here once more when it is whole.
  */
 #include <string.h>
 
 #include "base/bytes.h"
 #include "stack/stack.h"
 
-/* The parser says only that something is wrong; the counters tell a wrong checksum from the rest. */
+/*
+ * The parser says only that something is wrong; the counters tell a wrong checksum from the rest.
+ */
 static vn_verdict why_refused(const struct vn_input *input)
 {
 	struct vnic_ipv4 ipv4;
@@ -133,7 +135,10 @@ vn_verdict vn_ipv4_input(struct vnic_stack *stack, struct vn_input *input)
 	input->transport = (uint32_t)header_bytes;
 
 	if (vn_addresses_has(&stack->addresses, &input->destination)) {
-		/* RFC 1122 section 3.3.6: a frame to everybody with a packet to one is somebody's mistake. */
+		/*
+		 * RFC 1122 section 3.3.6: a frame to everybody with a packet to one is somebody's
+		 * mistake.
+		 */
 		if (input->link_group)
 			return VNIC_STACK_DROP_NOT_ANSWERABLE;
 	} else if (vn_addresses_is_broadcast(&stack->addresses, &input->destination) ||

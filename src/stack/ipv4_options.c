@@ -2,17 +2,20 @@
 /*
  * Theory of operation
  *
- * What a host does with the options of IPv4 (RFC 791 section 3.1, RFC 1122 sections 3.2.1.8 and 3.2.2.6).
+ * What a host does with the options of IPv4 (RFC 791 section 3.1, RFC 1122 sections 3.2.1.8 and
+ * 3.2.2.6).
  *
- * A source route that is not used up asks us to forward, and we are no router: unreachable, source route failed.
- * Malformed options are a parameter problem that points at them. Unknown ones are passed over.
+ * A source route that is not used up asks us to forward, and we are no router: unreachable, source
+ * route failed. Malformed options are a parameter problem that points at them. Unknown ones are
+ * passed over.
  *
  * An echo request's options return in the reply: record route and timestamp with our entry added,
- * so that they tell the way there and back, and a used-up source route the other way round. Everything else
- * becomes no-operation; so the header keeps its length, and the request is turned into the reply in place.
- * Timestamps are milliseconds of a clock that has no relation to midnight, which their highest bit
- * says (RFC 791). Errors and resets carry no options: RFC 1122 would have them return along a source
- * route too, but no network lets source routes pass any more (RFC 7126 section 4.3).
+ * so that they tell the way there and back, and a used-up source route the other way round.
+ * Everything else becomes no-operation; so the header keeps its length, and the request is turned
+ * into the reply in place. Timestamps are milliseconds of a clock that has no relation to midnight,
+ * which their highest bit says (RFC 791). Errors and resets carry no options: RFC 1122 would have
+ * them return along a source route too, but no network lets source routes pass any more (RFC 7126
+ * section 4.3).
  */
 #include <string.h>
 
@@ -123,8 +126,8 @@ static bool record_timestamp(uint8_t *option, size_t option_bytes, const uint8_t
 }
 
 /*
- * The hops r1 to rn that a packet from S came through lead back as: to rn first, then r(n-1) to r1 and
- * S, which takes as much room. @return false if one of them is no host
+ * The hops r1 to rn that a packet from S came through lead back as: to rn first, then r(n-1) to r1
+ * and S, which takes as much room. @return false if one of them is no host
  */
 static bool reverse_route(const struct vnic_stack *stack, uint8_t *option, size_t option_bytes,
 			  struct vnic_address *destination)

@@ -2,14 +2,16 @@
 /*
  * Theory of operation
  *
- * The chain of headers is walked from the first to the transport header, once and with a bound on its links
- * (RFC 8200 section 4). What we do not know is answered as the standard says for each place: parameter
- * problem with a pointer to the byte in question, or silence where an option asks for it.
+ * The chain of headers is walked from the first to the transport header, once and with a bound on
+ * its links (RFC 8200 section 4). What we do not know is answered as the standard says for each
+ * place: parameter problem with a pointer to the byte in question, or silence where an option asks
+ * for it.
  *
  *  - Hop-by-hop options only come first; anywhere else their number is an unknown next header.
  *  - A routing header with segments left would make us a router: refused whatever its type, which
  *    covers the dangerous type 0 (RFC 5095). Without segments left it says nothing.
- *  - A fragment header that fragments nothing is passed over (RFC 6946). A first fragment must hold all
+ *  - A fragment header that fragments nothing is passed over (RFC 6946). A first fragment must hold
+ *  all
  *    headers (RFC 7112): else what follows could not be judged.
  *  - The payload length 0 of a jumbogram is what it says: nothing is there. We know no jumbograms.
  *
@@ -21,11 +23,10 @@
 #include "stack/stack.h"
 
 #define CHAIN_LINKS 8
-#define PARAMETER_INCOMPLETE_CHAIN 3 /* RFC 7112 section 6 */
 
 /*
- * A host that has our address and says so sends from it. That must be seen, so it alone may come from one
- * of ours.
+ * A host that has our address and says so sends from it. That must be seen, so it alone may come
+ * from one of ours.
  */
 static bool is_advertisement(const struct vn_input *input)
 {
@@ -58,7 +59,9 @@ static vn_verdict input_options(struct vnic_stack *stack, struct vn_input *input
 			input->router_alert = true;
 			continue;
 		}
-		/* RFC 8200 section 4.2: the first two bits say what to do with one that is unknown. */
+		/*
+		 * RFC 8200 section 4.2: the first two bits say what to do with one that is unknown.
+		 */
 		switch (option[0] >> 6) {
 		case 0:
 			continue;
@@ -157,7 +160,7 @@ static vn_verdict input_fragment(struct vnic_stack *stack, struct vn_input *inpu
 	if (extension->fragment_offset_bytes == 0 &&
 	    !holds_chain(extension->next_header, fragment.data, data_bytes))
 		return vn_error_send(stack, input, VNIC_ICMPV6_PARAMETER_PROBLEM,
-				     PARAMETER_INCOMPLETE_CHAIN, 0);
+				     VNIC_ICMPV6_PARAMETER_INCOMPLETE_CHAIN, 0);
 	if (vnic_packet_finish_checksum(input->packet) < 0)
 		return VNIC_STACK_DROP_MALFORMED;
 	verdict = vn_reassembly_insert(stack, input, &fragment, &length_bytes);

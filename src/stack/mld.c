@@ -2,11 +2,12 @@
 /*
  * Theory of operation
  *
- * Switches that snoop send a group's packets only to ports where a listener has reported itself. So we report
- * our solicited-node groups, by version 2 of multicast listener discovery (RFC 3810): twice when the
- * link comes up, and within the time that a query allows. Every report names all groups, whatever the query
- * asked for, which keeps one timer enough. It goes out in packets of 1280 bytes at most, one at a time, and a
- * second query while it does changes nothing. So however many queries come, what is sent stays bounded.
+ * Switches that snoop send a group's packets only to ports where a listener has reported itself. So
+ * we report our solicited-node groups, by version 2 of multicast listener discovery (RFC 3810):
+ * twice when the link comes up, and within the time that a query allows. Every report names all
+ * groups, whatever the query asked for, which keeps one timer enough. It goes out in packets of
+ * 1280 bytes at most, one at a time, and a second query while it does changes nothing. So however
+ * many queries come, what is sent stays bounded.
  *
  * Queries of version 1 get no answer: every querier of this century knows version 2. All nodes is
  * a group that nobody reports (RFC 3810 section 6).

@@ -2,16 +2,18 @@
 /*
  * Theory of operation
  *
- * Solicitations for our addresses are answered (RFC 4861 section 7.2), to the Ethernet address that the frame
- * came from: it is that of the asker, with or without the option that repeats it. Advertisements teach us
- * nothing, for there is no neighbour cache, unless they are about an address of ours.
+ * Solicitations for our addresses are answered (RFC 4861 section 7.2), to the Ethernet address that
+ * the frame came from: it is that of the asker, with or without the option that repeats it.
+ * Advertisements teach us nothing, for there is no neighbour cache, unless they are about an
+ * address of ours.
  *
- * Duplicates, seen from the owner: whoever probes for an address that we have (a solicitation from ::)
- * is told by an advertisement to all nodes, and gives it up (RFC 4862 section 5.4.3). Seen from the
- * newcomer: while we probe, the address is tentative. We answer for it already, with the override flag
- * off, so that no entry that exists is replaced (optimistic, RFC 4429). If an advertisement for it comes,
- * or another's probe, it is theirs, and we fall silent about it. Our own probe may come back to us from a
- * loop in the network: it carries a nonce to be known by (RFC 7527).
+ * Duplicates, seen from the owner: whoever probes for an address that we have (a solicitation from
+ * ::) is told by an advertisement to all nodes, and gives it up (RFC 4862 section 5.4.3). Seen from
+ * the newcomer: while we probe, the address is tentative. We answer for it already, with the
+ * override flag off, so that no entry that exists is replaced (optimistic, RFC 4429). If an
+ * advertisement for it comes, or another's probe, it is theirs, and we fall silent about it. Our
+ * own probe may come back to us from a loop in the network: it carries a nonce to be known by (RFC
+ * 7527).
  *
  * For addresses in our prefixes the override flag is off too: a host that really has one wins.
  *

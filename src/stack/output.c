@@ -6,14 +6,15 @@
  * buffer of its own, large enough for whatever is built from scratch (ARP, advertisements, errors,
  * resets). An echo reply is made where its request stands and only takes a place in the burst.
  *
- * A packet larger than the MTU is cut up without a copy: the header of each fragment is written right
- * before its part of the payload, over the end of the part before, which the user has seen by then.
- * So fragments are handed out one by one. The first fragment has its headers in front already.
+ * A packet larger than the MTU is cut up without a copy: the header of each fragment is written
+ * right before its part of the payload, over the end of the part before, which the user has seen by
+ * then. So fragments are handed out one by one. The first fragment has its headers in front
+ * already.
  *
- * Identifications are random: one that counts tells strangers how much we send, and lets them inject
- * fragments (RFC 7739; for IPv4 see RFC 6274 section 3.5.2). What goes out without being fragmented
- * by us may still be fragmented behind us in IPv4, so it has one too and DF is never set:
- * a stack that keeps no path MTU could not act upon what a router says to DF.
+ * Identifications are random: one that counts tells strangers how much we send, and lets them
+ * inject fragments (RFC 7739; for IPv4 see RFC 6274 section 3.5.2). What goes out without being
+ * fragmented by us may still be fragmented behind us in IPv4, so it has one too and DF is never
+ * set: a stack that keeps no path MTU could not act upon what a router says to DF.
  */
 #include "stack/output.h"
 
@@ -115,7 +116,10 @@ size_t vn_output_ip_header(struct vnic_stack *stack, uint8_t *ip, const struct v
 	return VNIC_IPV6_HEADER_BYTES;
 }
 
-/* The options that every fragment carries (RFC 791 section 3.1, the copied flag). @return their length */
+/*
+ * The options that every fragment carries (RFC 791 section 3.1, the copied flag). @return their
+ * length
+ */
 static uint8_t copied_options(const struct vnic_ipv4 *ipv4, uint8_t *copied)
 {
 	const uint8_t *option;

@@ -34,8 +34,9 @@ uint8_t *vn_output_buffer(struct vnic_stack *stack);
 void vn_output_frame(struct vnic_stack *stack, const struct vn_link *link, uint16_t ethertype,
 		     uint8_t *payload, size_t length_bytes);
 /*
- * Send an IP packet whose header is complete, in fragments if it is larger than the MTU. An IPv6 header must
- * be followed by its payload at once, and fragmenting it takes VNIC_IPV6_FRAGMENT_BYTES more of headroom.
+ * Send an IP packet whose header is complete, in fragments if it is larger than the MTU. An IPv6
+ * header must be followed by its payload at once, and fragmenting it takes VNIC_IPV6_FRAGMENT_BYTES
+ * more of headroom.
  */
 void vn_output_ip(struct vnic_stack *stack, const struct vn_link *link, uint8_t *ip,
 		  size_t length_bytes);

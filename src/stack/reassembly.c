@@ -3,27 +3,30 @@
  * Theory of operation
  *
  * Strangers fill this table, so everything about it is bounded and allocated at once: a number of
- * datagrams, and a pool of 1 KiB chunks that hold their bytes. Neither is touched before it is used.
+ * datagrams, and a pool of 1 KiB chunks that hold their bytes. Neither is touched before it is
+ * used.
  *
  * A datagram knows for each 8 bytes whether they have come, in a bitmap of 1 KiB, and in a second
- * one whether a fragment began there. So it does not matter how many holes there are or in
- * which order fragments come, and inserting costs the same always. A chunk is taken when the first byte for
- * its place comes. When the last hole closes, the datagram is copied together into stack->whole.
+ * one whether a fragment began there. So it does not matter how many holes there are or in which
+ * order fragments come, and inserting costs the same always. A chunk is taken when the first byte
+ * for its place comes. When the last hole closes, the datagram is copied together into
+ * stack->whole.
  *
  * Overlaps: no honest sender makes any, and which bytes win is what attacks on filters are made of.
  * So for IPv6 the whole datagram is given up (RFC 5722, RFC 8200 section 4.5), and for IPv4 too,
- * where RFC 791 would let the newer bytes win. Its place stays taken, without chunks,
- * until its time is over, so that what comes of it later is dropped as well. An exact duplicate (the same
+ * where RFC 791 would let the newer bytes win. Its place stays taken, without chunks, until its
+ * time is over, so that what comes of it later is dropped as well. An exact duplicate (the same
  * begin and end) is no overlap: networks duplicate packets. Two different ends count as overlap.
  *
  * When a bound is reached, a datagram is given up for the new one: the oldest from that source
- * which has the most of what is short. So one source that floods pushes out its own, and a flood from random
- * sources needs as many packets as there are places between two fragments of one honest datagram.
- * Sources are counted in 4096 buckets by a keyed hash; two that share one are treated as one.
+ * which has the most of what is short. So one source that floods pushes out its own, and a flood
+ * from random sources needs as many packets as there are places between two fragments of one honest
+ * datagram. Sources are counted in 4096 buckets by a keyed hash; two that share one are treated as
+ * one.
  *
  * Time: all wait equally long from their first fragment on, so the list is sorted by time as it is.
- * When time is up and the first fragment was there, its sender is told (time exceeded, RFC 1122 section
- * 3.3.2, RFC 8200 section 4.5).
+ * When time is up and the first fragment was there, its sender is told (time exceeded, RFC 1122
+ * section 3.3.2, RFC 8200 section 4.5).
  */
 #include "stack/reassembly.h"
 
@@ -95,7 +98,10 @@ int vn_reassembly_new(const struct vnic_stack_options *options, struct vn_reasse
 		return -ENOMEM;
 	new->timeout_ns = options->reassembly_timeout_ns;
 	new->datagram_count = options->reassembly_datagrams;
-	/* Fewer could not hold a header and a byte of data. Chunk numbers have 16 bits, and one is NONE. */
+	/*
+	 * Fewer could not hold a header and a byte of data. Chunk numbers have 16 bits, and one is
+	 * NONE.
+	 */
 	new->chunk_count = options->reassembly_bytes / CHUNK_BYTES;
 	if (new->chunk_count < 2)
 		new->chunk_count = 2;
@@ -432,7 +438,9 @@ enum vnic_stack_counter vn_reassembly_insert(struct vnic_stack *stack, const str
 	hash = mix(reassembly, fragment->identification, input->source.bytes, VNIC_IPV6_BYTES);
 	hash = mix(reassembly, hash, input->destination.bytes, VNIC_IPV6_BYTES);
 	datagram = find(reassembly, input, fragment, hash);
-	/* It may be late for its time to be noticed: nobody need have called vnic_stack_advance(). */
+	/*
+	 * It may be late for its time to be noticed: nobody need have called vnic_stack_advance().
+	 */
 	if (datagram && datagram->expires_ns <= stack->now_ns) {
 		release(stack, datagram, VNIC_STACK_DROP_REASSEMBLY_TIMEOUT);
 		datagram = NULL;
@@ -467,7 +475,9 @@ enum vnic_stack_counter vn_reassembly_insert(struct vnic_stack *stack, const str
 		datagram->fragments++;
 		return VNIC_STACK_FRAGMENTS_WAITING;
 	}
-	/* The first fragment's header may be longer than this one's, and only now are both known. */
+	/*
+	 * The first fragment's header may be longer than this one's, and only now are both known.
+	 */
 	header = (uint32_t)datagram->header_bytes - datagram->per_fragment_bytes;
 	rest = input->source.family == VNIC_IPV6 ? 65535 + VNIC_IPV6_HEADER_BYTES : 65535;
 	if (header + datagram->total_bytes > rest) {

@@ -12,7 +12,9 @@ struct vnic_stack;
 struct vn_input;
 struct vn_reassembly;
 
-/* The longest header chain before a fragment's data, in bytes: it is kept in one piece of memory. */
+/*
+ * The longest header chain before a fragment's data, in bytes: it is kept in one piece of memory.
+ */
 #define VN_REASSEMBLY_HEADER_BYTES 1024
 
 /* A fragment. Its addresses stand in the input that goes with it. */
@@ -35,8 +37,10 @@ void vn_reassembly_free(struct vn_reassembly *reassembly);
 
 /*
  * Keep a fragment, whose header and data are valid and end at 65,535 bytes at most.
- * @return its verdict; or VNIC_STACK_REASSEMBLED, which is none: it completed its datagram, whose bytes are at
- *         stack->whole + VN_OUTPUT_HEADROOM_BYTES now, with *length_bytes. The lengths in its IP header are to be
+ * @return its verdict; or VNIC_STACK_REASSEMBLED, which is none: it completed its datagram, whose
+ *         bytes are at
+ *         stack->whole + VN_OUTPUT_HEADROOM_BYTES now, with *length_bytes. The lengths in its IP
+ *         header are to be
  *         written still.
  */
 enum vnic_stack_counter vn_reassembly_insert(struct vnic_stack *stack, const struct vn_input *input,

@@ -7,12 +7,13 @@
  * What each finds is kept in a struct vn_input, and what becomes of the packet comes
  * back as the verdict, a counter. Answers go out by error.c and output.c on the way.
  *
- * There are no connections and there is no neighbour cache: every answer goes back to where its request came
- * from, to the same Ethernet address and in the same VLAN. What the stack says by itself, it says to
- * groups (announce.c). The first thing that starts a conversation will need to resolve neighbours.
+ * There are no connections and there is no neighbour cache: every answer goes back to where its
+ * request came from, to the same Ethernet address and in the same VLAN. What the stack says by
+ * itself, it says to groups (announce.c). The first thing that starts a conversation will need to
+ * resolve neighbours.
  *
- * All memory is allocated here. Most of it is never touched on a quiet network: the system hands out
- * pages when they are first written to.
+ * All memory is allocated here. Most of it is never touched on a quiet network: the system hands
+ * out pages when they are first written to.
  *
  * Counters are read from other threads. There is one writer, so a relaxed load and store will do.
  */

@@ -2,9 +2,9 @@
 /*
  * What the files of the stack share. How a packet goes through them is told in stack.c.
  *
- * Every function that takes a packet in returns its verdict: the counter that the packet ends in. Only
- * stack.c counts verdicts, so that none is counted twice or never. VNIC_STACK_FRAGMENTS_WAITING is the
- * verdict of a fragment that is kept.
+ * Every function that takes a packet in returns its verdict: the counter that the packet ends in.
+ * Only stack.c counts verdicts, so that none is counted twice or never.
+ * VNIC_STACK_FRAGMENTS_WAITING is the verdict of a fragment that is kept.
  */
 #ifndef VN_STACK_STACK_H
 #define VN_STACK_STACK_H
@@ -74,8 +74,8 @@ struct vnic_stack {
 	struct {
 		uint64_t pace_ns;    /* not before, or there would be too many at once */
 		unsigned next_entry; /* whose turn it is */
-		uint64_t
-			report_ns; /* when to send (or go on with) the report of groups; UINT64_MAX: never */
+		/* When to send (or go on with) the report of groups; UINT64_MAX: never. */
+		uint64_t report_ns;
 		unsigned report_entry; /* the entry to go on with */
 		unsigned reports_left; /* whole reports to be sent once more */
 		uint8_t report_type;   /* of the records */
@@ -110,9 +110,9 @@ vn_verdict vn_udp_input(struct vnic_stack *stack, struct vn_input *input);
 vn_verdict vn_tcp_input(struct vnic_stack *stack, struct vn_input *input);
 
 /*
- * ipv4_options.c. Both return 0, or the offset of what is wrong from the header's first byte. check() also says
- * whether a source route wants the packet to go on; reply() turns a request's options in place into those of
- * the reply, which goes to where *destination says then.
+ * ipv4_options.c. Both return 0, or the offset of what is wrong from the header's first byte.
+ * check() also says whether a source route wants the packet to go on; reply() turns a request's
+ * options in place into those of the reply, which goes to where *destination says then.
  */
 unsigned vn_ipv4_options_check(const struct vnic_ipv4 *ipv4, bool *source_route_left);
 unsigned vn_ipv4_options_reply(const struct vnic_stack *stack, const struct vn_input *input,

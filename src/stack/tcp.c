@@ -3,11 +3,11 @@
  * Theory of operation
  *
  * There are no connections yet: to every segment but a reset the answer is that of the state CLOSED
- * (RFC 9293 section 3.10.7.1), a reset that the sender's own state accepts. The look-up of connections
- * and listeners comes before it.
+ * (RFC 9293 section 3.10.7.1), a reset that the sender's own state accepts. The look-up of
+ * connections and listeners comes before it.
  *
- * Resets count against the rate of errors: a flood of forged segments must not become one of resets.
- * A super-packet stands for many segments, and gets one answer, to its end.
+ * Resets count against the rate of errors: a flood of forged segments must not become one of
+ * resets. A super-packet stands for many segments, and gets one answer, to its end.
  */
 #include "stack/stack.h"
 

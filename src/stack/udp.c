@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * Nobody listens yet: a datagram with a right checksum to one of our addresses is answered with port unreachable,
- * which is what ends a traceroute. The look-up of endpoints comes where the error is sent now.
+ * Nobody listens yet: a datagram with a right checksum to one of our addresses is answered with
+ * port unreachable, which is what ends a traceroute. The look-up of endpoints comes where the error
+ * is sent now.
  *
  * A super-packet stands for many datagrams of one flow, and gets one answer.
  */

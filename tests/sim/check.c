@@ -2,9 +2,9 @@
 /*
  * Theory of operation
  *
- * What every packet that a stack sends must fulfil, whatever it answers: headers without a fault and without
- * bytes left over, right checksums, not over the MTU, and nobody as its receiver who must not get it.
- * The simulated peer applies it to everything, and so does the fuzzer.
+ * What every packet that a stack sends must fulfil, whatever it answers: headers without a fault
+ * and without bytes left over, right checksums, not over the MTU, and nobody as its receiver who
+ * must not get it. The simulated peer applies it to everything, and so does the fuzzer.
  */
 #include "check.h"
 

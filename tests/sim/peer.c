@@ -2,10 +2,11 @@
 /*
  * Theory of operation
  *
- * A link with a stack at one end and a test at the other, on a clock that stands still unless the test moves it.
- * Every packet is given to the stack in memory of just its length, so that a sanitizer sees one
- * byte read too far. Everything that the stack sends is checked (check.c) before it is kept for the test, and the
- * counters must add up after every call. Randomness is a generator with a fixed seed: each run is the same.
+ * A link with a stack at one end and a test at the other, on a clock that stands still unless the
+ * test moves it. Every packet is given to the stack in memory of just its length, so that a
+ * sanitizer sees one byte read too far. Everything that the stack sends is checked (check.c) before
+ * it is kept for the test, and the counters must add up after every call. Randomness is a generator
+ * with a fixed seed: each run is the same.
  */
 #include "peer.h"
 
@@ -168,7 +169,9 @@ static void assert_counters(const struct peer *peer)
 		fail_msg("%s", wrong);
 }
 
-/* The counter of the sum that grew. Of a fragment that completes a datagram it is the datagram's. */
+/*
+ * The counter of the sum that grew. Of a fragment that completes a datagram it is the datagram's.
+ */
 static const char *grown(const uint64_t *before, const struct vnic_stack *stack)
 {
 	const char *name = NULL;

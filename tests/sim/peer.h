@@ -92,7 +92,10 @@ uint8_t peer_data(size_t i);
 void peer_clear(struct peer *peer);
 /* The n-th answer, which must be there. */
 const struct peer_answer *peer_answer(const struct peer *peer, size_t n);
-/* Put the answers, which are fragments of one datagram, together. @return its length; 0: they are not complete */
+/*
+ * Put the answers, which are fragments of one datagram, together. @return its length; 0: they are
+ * not complete
+ */
 size_t peer_join(const struct peer *peer, uint8_t *packet);
 uint64_t peer_counter(const struct peer *peer, enum vnic_stack_counter counter);
 uint64_t peer_random(uint64_t *state);

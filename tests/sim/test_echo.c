@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: echo requests of both versions, on both layers, of every kind of size and header, and
- * those that must not be answered.
+ * Theory of operation: echo requests of both versions, on both layers, of every kind of size and
+ * header, and those that must not be answered.
  */
 #include "peer.h"
 

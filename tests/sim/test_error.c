@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: what is answered with an error or a reset, what the answer says, who gets none, and how
- * many there are at most.
+ * Theory of operation: what is answered with an error or a reset, what the answer says, who gets
+ * none, and how many there are at most.
  */
 #include "peer.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: datagrams in fragments, in every order and of every kind of damage, their bounds and
- * their time, and replies that leave in fragments.
+ * Theory of operation: datagrams in fragments, in every order and of every kind of damage, their
+ * bounds and their time, and replies that leave in fragments.
  */
 #include <stdio.h>
 
@@ -29,7 +29,9 @@ static size_t cut(size_t length, size_t mtu, struct part *parts)
 	return count;
 }
 
-/* Write a fragment of whole, of length bytes, that has this part of its payload. @return its length */
+/*
+ * Write a fragment of whole, of length bytes, that has this part of its payload. @return its length
+ */
 static size_t make_fragment(size_t length, const struct part *part, uint32_t identification)
 {
 	struct vnic_ipv6_extension extension = {.type = VNIC_PROTOCOL_FRAGMENT};
@@ -103,7 +105,9 @@ static void shuffle(struct part *parts, size_t count, uint64_t *seed)
 	}
 }
 
-/* ping -s 65507, which is the longest datagram, at several MTUs, in order, backwards and shuffled. */
+/*
+ * ping -s 65507, which is the longest datagram, at several MTUs, in order, backwards and shuffled.
+ */
 static void joins_the_longest_in_every_order(void **state)
 {
 	static const size_t mtus[] = {68, 576, 1280, 1500, 9000, 65535};
@@ -183,7 +187,10 @@ static void tiny_mtu(struct vnic_stack_options *options)
 	options->mtu_bytes = 68;
 }
 
-/* Only options that are marked so are copied to later fragments: the source route, not the recorded one. */
+/*
+ * Only options that are marked so are copied to later fragments: the source route, not the recorded
+ * one.
+ */
 static void copies_options(void **state)
 {
 	static const uint8_t options[] = {7, 7, 8, 10, 0, 0, 1, 0x83, 7, 8, 10, 0, 0, 5, 1, 0};
@@ -568,7 +575,10 @@ static void send_attack(struct peer *peer, uint64_t *seed, bool last)
 			 waiting + 1);
 }
 
-/* 10,000 fragments from as many hosts whose others never come: what is held stays bounded, and honest work goes on. */
+/*
+ * 10,000 fragments from as many hosts whose others never come: what is held stays bounded, and
+ * honest work goes on.
+ */
 static void survives_a_flood(void **state)
 {
 	struct part parts[FRAGMENTS_MAX];

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: making stacks, their addresses and prefixes, counters, and time without packets. */
+/*
+ * Theory of operation: making stacks, their addresses and prefixes, counters, and time without
+ * packets.
+ */
 #include <errno.h>
 #include <stdio.h>
 
@@ -214,7 +217,10 @@ static void answers_for_prefixes(void **state)
 	peer_end(&peer);
 }
 
-/* Neighbours in a prefix: answered for, but without taking anything from a host that has the address. */
+/*
+ * Neighbours in a prefix: answered for, but without taking anything from a host that has the
+ * address.
+ */
 static void yields_within_prefixes(void **state)
 {
 	struct vnic_prefix prefix = prefix_of("10.9.0.0/16"), prefix6 = prefix_of("fd09::/64");

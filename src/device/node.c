@@ -189,6 +189,17 @@ static int look_up(const struct vnic_device_options *options, struct vn_node *no
 	return 0;
 }
 
+/* A pattern is no name that a person would look for. */
+static int refuse(const struct vnic_device_options *options, const char *name, bool exists,
+		  int failure, enum vnic_cause cause, struct vnic_error *error)
+{
+	if (strchr(name, '%'))
+		return vn_error_system(error, failure, cause, "cannot create a %s interface",
+				       options->type == VNIC_TAP ? "TAP" : "TUN");
+	return vn_error_system(error, failure, cause, "cannot %s '%s'",
+			       exists ? "attach to" : "create", name);
+}
+
 /* Why TUNSETIFF failed. The interface may have come or changed since it was looked up. */
 static int diagnose(const struct vnic_device_options *options, struct vn_node *node,
 		    const char *name, int failure, struct vnic_error *error)
@@ -205,8 +216,7 @@ static int diagnose(const struct vnic_device_options *options, struct vn_node *n
 			return vn_error_system(
 				error, failure, VNIC_CAUSE_NOT_OWNER,
 				"cannot attach to '%s', which belongs to another user", name);
-		return vn_error_system(error, failure, VNIC_CAUSE_CAPABILITY, "cannot %s '%s'",
-				       exists ? "attach to" : "create", name);
+		return refuse(options, name, exists, failure, VNIC_CAUSE_CAPABILITY, error);
 	case EBUSY:
 		return vn_error(error, failure, VNIC_CAUSE_NAME_TAKEN,
 				"'%s' is in use by another program", name);
@@ -214,8 +224,7 @@ static int diagnose(const struct vnic_device_options *options, struct vn_node *n
 		return vn_error(error, failure, VNIC_CAUSE_QUEUES_MISMATCH,
 				"'%s' has no queue left: there are %d at most", name, VNIC_QUEUES);
 	default:
-		return vn_error_system(error, failure, vn_system_cause(failure), "cannot %s '%s'",
-				       exists ? "attach to" : "create", name);
+		return refuse(options, name, exists, failure, vn_system_cause(failure), error);
 	}
 }
 

@@ -133,6 +133,8 @@ enum vnic_port_counter {
 	VNIC_PORT_DROP_MALFORMED, /**< from: a length or a header that makes no sense */
 	VNIC_PORT_DROP_TRUNCATED, /**< from: its end is missing */
 	VNIC_PORT_DROP_STRANGER,  /**< from: not from the peer */
+	/** From: the queue of its socket was full before it was read; the least that was lost */
+	VNIC_PORT_DROP_OVERFLOW,
 	VNIC_PORT_COUNTERS
 };
 /** "in_packets", "drop_no_peer", ...; NULL for none. */

@@ -26,6 +26,7 @@
 static const struct vn_port_kind *const kinds[] = {
 	&vn_port_tun,
 	&vn_port_tap,
+	&vn_port_udp,
 	&vn_port_discard,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -213,6 +214,7 @@ const char *vnic_port_counter_name(enum vnic_port_counter counter)
 		[VNIC_PORT_DROP_MALFORMED] = "drop_malformed",
 		[VNIC_PORT_DROP_TRUNCATED] = "drop_truncated",
 		[VNIC_PORT_DROP_STRANGER] = "drop_stranger",
+		[VNIC_PORT_DROP_OVERFLOW] = "drop_overflow",
 	};
 
 	return (unsigned)counter < VNIC_PORT_COUNTERS ? names[counter] : NULL;

@@ -156,6 +156,7 @@ struct vnic_port {
 
 extern const struct vn_port_kind vn_port_tun;
 extern const struct vn_port_kind vn_port_tap;
+extern const struct vn_port_kind vn_port_udp;
 extern const struct vn_port_kind vn_port_discard;
 
 /** Say what the port is called from now on: printf(3). @return 0 or -ENOMEM */

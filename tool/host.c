@@ -555,7 +555,7 @@ const struct tool_command host_command = {
 		"                  output\n"
 		"  --verbose       print a line for each packet: 'in' from this machine to the\n"
 		"                  host, 'out' from the host\n"
-		"  --filter EXPR   both only for packets that match EXPR, as in tcpdump\n"
+		"  --filter EXPR   capture and print only packets that match EXPR, as tcpdump\n"
 		"  --json          print an object a line: ready, link, packet, error, summary\n"
 		"  --for DURATION  end after 500ms, 10s, 2m or 1h\n"
 		"  --user USER     become USER when it is set up (root only). In any case it\n"

@@ -73,6 +73,11 @@ static int parse_prefixes(struct nic *nic, const struct text_list *prefixes)
 		struct vnic_prefix *prefix = &nic->addresses[i].prefix;
 		const char *text = prefixes->items[i];
 
+		if (!strpbrk(text, ".:"))
+			return usage_error(nic->context.command,
+					   "'%s' is no IPv4 or IPv6 address; a COMMAND comes after "
+					   "'--'",
+					   text);
 		if (vnic_prefix_parse(text, prefix, &error) < 0)
 			return strstr(error.text, text)
 				       ? usage_error(nic->context.command, "%s", error.text)

@@ -40,7 +40,7 @@ METRICS = {
 Case = collections.namedtuple("Case", "name group title measure peers mtu")
 STREAM_PORT = "5001"
 LIMIT = 15  # seconds that a program may take longer than it should, before it is killed
-PINGS_PER_SECOND = 20000
+PINGS_PER_SECOND = 40000
 
 
 def measured(process, settings):
@@ -64,7 +64,8 @@ def measure_stream(lab, ends, streams, back):
     settings = lab.settings
     stream = settings.program("stream")
     roles = ("receive", "send") if back else ("send", "receive")
-    arguments = {"send": [str(streams)], "receive": [str(streams)] + window(settings)}
+    common = [str(streams), settings.congestion]
+    arguments = {"send": common, "receive": common + window(settings)}
     b = lab.start([stream, "listen", roles[1], "0.0.0.0", STREAM_PORT] + arguments[roles[1]], ends.b, settings.cpu_b)
     b.wait_ready()
     a = lab.start([stream, "connect", roles[0], ends.target, STREAM_PORT] + arguments[roles[0]], ends.a,

@@ -39,12 +39,12 @@ def enclose(arguments):
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
     if os.geteuid() != 0:
         command += ["--user", "--map-root-user"]
-    # Ctrl-C reaches the one inside as well: it says what there is to say, and we wait for it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command + [sys.executable, "-B"] + arguments, env={**os.environ, INSIDE: "1"},
                              preexec_fn=inner_signals)
-    signal.signal(signal.SIGTERM, lambda *_: child.kill())
-    signal.signal(signal.SIGHUP, lambda *_: child.kill())
+    for number in signal.SIGTERM, signal.SIGHUP, signal.SIGALRM:
+        signal.signal(number, lambda *_: child.kill())
+    # Ctrl-C reaches the one inside as well. It has a moment to say what there is to say.
+    signal.signal(signal.SIGINT, lambda *_: signal.alarm(2))
     return child.wait()
 
 

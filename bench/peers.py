@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 
-from lab import HOME, Failure
+from lab import HOME, Failure, inside
 
 Ends = collections.namedtuple("Ends", "a b target")  # namespaces, and b's address as a sees it
 # kind: "vnic"; "peer", a program that does the same job; or "limit", what no program can be better than
@@ -84,6 +84,9 @@ def build_socat(lab, mtu):
     """socat 1.7 opens both where it runs; an interface can be moved while it is open."""
     two_ends(lab)
     lab.netns("m")
+    # Or it sends router solicitations, and one that arrives while the other interface moves ends socat.
+    with inside("m"), open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w", encoding="ascii") as file:
+        file.write("1")
     process = lab.start(["socat", "-b65536", "TUN,tun-name=t0,iff-no-pi,iff-up",
                          "TUN,tun-name=t1,iff-no-pi,iff-up"], "m")
     lab.wait_interface("m", "t1", process, up=True)  # up is the last that socat does to it

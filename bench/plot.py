@@ -4,7 +4,7 @@
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, MARGIN, LABEL, VALUE = 820, 24, 150, 70
+WIDTH, MARGIN, LABEL, VALUE = 820, 24, 130, 96
 BAR, GAP, GROUP_GAP, TITLE, AXIS = 9, 1, 7, 26, 24
 
 STYLE = """
@@ -27,6 +27,10 @@ def nice_step(most):
     raw = most / 5
     power = 10 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+
+
+def short(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 class Page:
@@ -82,8 +86,9 @@ class Page:
         for index, numbers in enumerate(group):
             y = self.y + index * (BAR + GAP)
             self.rectangle(left, y, numbers.median * scale, BAR, kind + (" second" if index else ""))
-            self.line(left + numbers.low * scale, y + BAR / 2, left + numbers.high * scale, y + BAR / 2, "whisker")
-        words = " / ".join(f"{numbers.median:.3g}" for numbers in group)
+            if numbers.low != numbers.high:
+                self.line(left + numbers.low * scale, y + BAR / 2, left + numbers.high * scale, y + BAR / 2, "whisker")
+        words = " / ".join(short(numbers.median) for numbers in group)
         end = max(numbers.high for numbers in group) * scale
         self.text(left + end + 6, self.y + height / 2 + 4, words, "text" + strong)
         self.y += height + GROUP_GAP
@@ -95,7 +100,7 @@ def draw(panels, caption):
     page.legend(any(len(group) > 1 for _, _, bars in panels for _, _, group in bars))
     for panel in panels:
         page.panel(*panel)
-    page.y += 8
+    page.y += 20
     page.text(MARGIN, page.y, caption, "soft")
     height = page.y + MARGIN
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '

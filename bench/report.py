@@ -123,7 +123,7 @@ def case_table(case, run):
         reference = None
     head = [f"{METRICS[metric].title}, {METRICS[metric].unit}" for metric in metrics]
     if reference:
-        head.append(f"{METRICS[reference[1]].title}: × {reference[0]}")
+        head.append(f"{METRICS[reference[1]].title}, times {reference[0]}")
     lines = [f"| | {' | '.join(head)} |", "| --- |" + " ---: |" * len(head)]
     for name, summary in summaries.items():
         cells = [range_of(summary[metric], METRICS[metric].digits) if metric in summary else "" for metric in metrics]
@@ -143,6 +143,8 @@ def machine_table(machine, run):
         ("Machine", f"{machine['cpu']}, {machine['processors']} processors of which {machine['processors_used']} were used, "
                     f"{machine['memory_gib']} GiB; virtual: {machine['virtual']}"),
         ("Kernel", f"Linux {machine['kernel']}, {machine['system']}"),
+        ("TCP", f"{machine['congestion']}; connections of the programs themselves: the system's "
+                f"{machine['congestion_default']}"),
         ("vnic", f"{machine['vnic']}" + (f", commit {machine['commit']}" if machine["commit"] else "")),
         ("Compiler", machine["compiler"]),
         ("Compared with", ", ".join(f"{name} {version}" for name, version in machine["programs"].items())),

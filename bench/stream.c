@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream listen|connect send|receive ADDRESS PORT STREAMS [WARMUP SECONDS CPUS]
+ * stream listen|connect send|receive ADDRESS PORT STREAMS CONGESTION [WARMUP SECONDS CPUS]
  *
  * TCP streams as fast as they go, from one process to another, each of one thread with 128 KiB per
  * system call, as iperf3 does it. Unlike there, who connects may receive (a translating gateway lets
  * connections through in one direction only), and the receiver measures a window (measure.h).
+ * CONGESTION names TCP's congestion control: what a machine has by default differs, and much depends on it.
  * WARMUP, SECONDS and CPUS are the receiver's, which prints one line of JSON and goes; the sender goes
  * when the receiver did.
  */
 #include "measure.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
@@ -19,26 +21,39 @@
 
 static char block[BLOCK_BYTES];
 
+/* What a listener was told, the sockets that it accepts inherit. */
+static int open_socket(const char *congestion)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		bench_die("socket");
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion)))
+		bench_die(congestion);
+	return fd;
+}
+
 static int set_nonblocking(int fd)
 {
 	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-static void open_streams(bool listens, const char *address, const char *port, int *fds, int count)
+static void open_streams(bool listens, const char *address, const char *port, const char *congestion, int *fds,
+			 int count)
 {
 	struct sockaddr_in in = bench_address(address, port);
 	int one = 1, listener = -1;
 
 	if (listens) {
-		listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		listener = open_socket(congestion);
 		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (listener < 0 || bind(listener, (struct sockaddr *)&in, sizeof(in)) || listen(listener, STREAMS_MAX))
+		if (bind(listener, (struct sockaddr *)&in, sizeof(in)) || listen(listener, STREAMS_MAX))
 			bench_die("listen");
 		bench_ready();
 	}
 	for (int i = 0; i < count; i++) {
 		fds[i] = listens ? accept4(listener, NULL, NULL, SOCK_CLOEXEC)
-				 : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+				 : open_socket(congestion);
 		if (fds[i] < 0 || (!listens && connect(fds[i], (struct sockaddr *)&in, sizeof(in))))
 			bench_die(listens ? "accept" : "connect");
 		if (set_nonblocking(fds[i]))
@@ -110,12 +125,13 @@ int main(int argc, char **argv)
 	int streams = argc > 5 ? atoi(argv[5]) : 0;
 	bool sends = argc > 2 && !strcmp(argv[2], "send");
 
-	if ((argc != 6 && argc != 9) || sends != (argc == 6) || streams < 1 || streams > STREAMS_MAX) {
-		fprintf(stderr, "usage: stream listen|connect send|receive ADDRESS PORT STREAMS [WARMUP SECONDS CPUS]\n");
+	if ((argc != 7 && argc != 10) || sends != (argc == 7) || streams < 1 || streams > STREAMS_MAX) {
+		fprintf(stderr, "usage: stream listen|connect send|receive ADDRESS PORT STREAMS CONGESTION "
+				"[WARMUP SECONDS CPUS]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	open_streams(!strcmp(argv[1], "listen"), argv[3], argv[4], fds, streams);
+	open_streams(!strcmp(argv[1], "listen"), argv[3], argv[4], argv[6], fds, streams);
 	for (int i = 0; i < streams; i++) {
 		struct epoll_event event = {.events = sends ? EPOLLOUT : EPOLLIN, .data.fd = fds[i]};
 
@@ -125,5 +141,5 @@ int main(int argc, char **argv)
 	if (sends)
 		return send_all(epoll);
 	return receive_all(epoll, &(struct bench_window){
-					  .warmup = atof(argv[6]), .seconds = atof(argv[7]), .cpus = argv[8]});
+					  .warmup = atof(argv[7]), .seconds = atof(argv[8]), .cpus = argv[9]});
 }

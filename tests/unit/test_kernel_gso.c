@@ -193,6 +193,18 @@ static struct vnic_packet *their_next(struct pair *pair, const char *what, unsig
 	}
 }
 
+/*
+ * What is one segment only the kernel does not cut, but completes (skb_checksum_help()), and there
+ * it writes the one zero of one's complement for the other with TCP, too.
+ */
+static void allow_other_zero(const struct vnic_packet *ahead, uint8_t *ours, const uint8_t *theirs)
+{
+	uint32_t field = (uint32_t)ahead->csum_start + ahead->csum_offset;
+
+	if (ours[field] == 0 && ours[field + 1] == 0 && theirs[field] == 0xff)
+		ours[field] = ours[field + 1] = 0xff;
+}
+
 /* Sends one to the kernel; ahead is the same as it looks when it was forwarded. */
 static void compare_with_kernel(struct pair *pair, const struct vnic_packet *super,
 				const struct vnic_packet *ahead, const char *what)
@@ -201,6 +213,7 @@ static void compare_with_kernel(struct pair *pair, const struct vnic_packet *sup
 	struct vnic_segmenter segmenter;
 	unsigned index = 0;
 	int found = vnic_segmenter_begin(&segmenter, ahead, vnic_device_layer(pair->a));
+	bool single = found == 1;
 
 	if (found < 1)
 		fail_msg("%s: refused: %d", what, found);
@@ -212,6 +225,8 @@ static void compare_with_kernel(struct pair *pair, const struct vnic_packet *sup
 			if (theirs->length_bytes != ours[i].length_bytes)
 				fail_msg("%s: segment %u: %u bytes, the kernel's has %u", what,
 					 index, ours[i].length_bytes, theirs->length_bytes);
+			if (single)
+				allow_other_zero(ahead, ours[i].data, theirs->data);
 			for (uint32_t k = 0; k < theirs->length_bytes; k++) {
 				if (ours[i].data[k] != theirs->data[k])
 					fail_msg("%s: segment %u: %02x at %u, the kernel's has "

@@ -569,6 +569,12 @@ static void ethernet_type(void)
 	bad.data[13] ^= 1;
 }
 
+static void ethernet_type_of_other_version(void)
+{
+	bad.data[20] = 0x86;
+	bad.data[21] = 0xdd;
+}
+
 static void ethernet_third_tag(void)
 {
 	memmove(bad.data + 16, bad.data + 12, bad.length_bytes - 12);
@@ -619,6 +625,7 @@ static const struct {
 	{"IPv6 extension header behind the end", ipv6_extension_behind_the_end, &extended},
 	{"IPv6 extension header too long", ipv6_headers_too_long, &extended},
 	{"EtherType", ethernet_type, &tagged},
+	{"EtherType of the other version", ethernet_type_of_other_version, &tagged},
 	{"a third tag", ethernet_third_tag, &tagged},
 };
 
@@ -703,6 +710,32 @@ static void test_refused_tunnels(void **state)
 		found = vnic_segmenter_begin(&segmenter, &bad, VNIC_LAYER_IP);
 		if (found != -EBADMSG)
 			fail_msg("tunnel, change %zu: %d, not %d", i, found, -EBADMSG);
+		free(bad.data);
+	}
+}
+
+/* So short that not even the outer UDP header is there, and nothing behind it to be read. */
+static void test_tunnels_that_end_early(void **state)
+{
+	struct vnic_segmenter segmenter;
+
+	(void)state;
+	for (uint32_t length = 20; length < 28 + 22 + 40; length++) {
+		struct vnic_packet exact;
+
+		bad = new_packet(ROOM);
+		sample_build_super(&tcp4, 1000, &bad);
+		tunnel_build(&tunnels[0], &bad);
+		set_ipv4(2, 0);
+		set_ipv4(3, (uint8_t)length);
+		bad.data[24] = 0;
+		bad.data[25] = (uint8_t)(length - 20);
+		exact = bad;
+		exact.data = exact_copy(bad.data, length);
+		exact.length_bytes = length;
+		assert_int_equal(vnic_segmenter_begin(&segmenter, &exact, VNIC_LAYER_IP), -EBADMSG);
+		assert_int_equal(vnic_segmenter_begin(&segmenter, &bad, VNIC_LAYER_IP), -EBADMSG);
+		free(exact.data);
 		free(bad.data);
 	}
 }
@@ -827,6 +860,7 @@ int main(void)
 		cmocka_unit_test(test_the_sum_of_the_pseudo_header_is_kept),
 		cmocka_unit_test(test_tunnels),
 		cmocka_unit_test(test_refused_tunnels),
+		cmocka_unit_test(test_tunnels_that_end_early),
 		cmocka_unit_test(test_memory_that_is_too_small),
 		cmocka_unit_test(test_description_is_copied),
 		cmocka_unit_test(test_refused),

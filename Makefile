@@ -21,7 +21,7 @@ BENCH_REPEATS = 5
 BENCH_SECONDS = 1
 MESON_FLAGS =
 
-SOURCES = $(wildcard include/vnic/*.h src/*/*.[ch] tool/*.[ch] examples/*.c tests/*/*.[ch])
+SOURCES = $(wildcard include/vnic/*.h src/*/*.[ch] tool/*.[ch] examples/*.c tests/*/*.[ch] bench/*.[ch])
 
 all:
 	@scripts/setup build

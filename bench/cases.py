@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What is measured: each case is a question that is asked of several peers in turn.
 
-A case measures one peer in one fresh lab and returns numbers by metric. What a metric is called, its
-unit and which way is better stand in METRICS.
+A case measures one peer in one fresh lab and returns numbers by metric. What a metric is called,
+its unit and which way is better stand in METRICS.
 """
 
 import collections
@@ -60,16 +60,23 @@ def window(settings):
 
 
 def measure_stream(lab, ends, streams, back):
-    """b listens and a connects, whoever sends: that is how it must be with a translating gateway."""
+    """b listens and a connects, whoever sends: a translating gateway wants it so."""
     settings = lab.settings
     stream = settings.program("stream")
     roles = ("receive", "send") if back else ("send", "receive")
     common = [str(streams), settings.congestion]
     arguments = {"send": common, "receive": common + window(settings)}
-    b = lab.start([stream, "listen", roles[1], "0.0.0.0", STREAM_PORT] + arguments[roles[1]], ends.b, settings.cpu_b)
+    b = lab.start(
+        [stream, "listen", roles[1], "0.0.0.0", STREAM_PORT] + arguments[roles[1]],
+        ends.b,
+        settings.cpu_b,
+    )
     b.wait_ready()
-    a = lab.start([stream, "connect", roles[0], ends.target, STREAM_PORT] + arguments[roles[0]], ends.a,
-                  settings.cpu_a)
+    a = lab.start(
+        [stream, "connect", roles[0], ends.target, STREAM_PORT] + arguments[roles[0]],
+        ends.a,
+        settings.cpu_a,
+    )
     done = measured(a if back else b, settings)
     lab.stop(a)
     lab.stop(b)
@@ -84,6 +91,7 @@ def tcp(streams):
             numbers[name] = gbits(done)
             numbers[name + "_cpu"] = cpu_per_gbyte(done)
         return numbers
+
     return measure
 
 
@@ -91,16 +99,35 @@ def udp(how):
     def measure(lab, ends):
         settings = lab.settings
         program, size = settings.program("udp"), "1200"
-        b = lab.start([program, "receive", "0.0.0.0", STREAM_PORT, size] + window(settings), ends.b, settings.cpu_b)
+        b = lab.start(
+            [program, "receive", "0.0.0.0", STREAM_PORT, size] + window(settings),
+            ends.b,
+            settings.cpu_b,
+        )
         b.wait_ready()
-        a = lab.start([program, "send", ends.target, STREAM_PORT, size, how,
-                       str(settings.warmup + settings.seconds + 0.3)], ends.a, settings.cpu_a)
+        a = lab.start(
+            [
+                program,
+                "send",
+                ends.target,
+                STREAM_PORT,
+                size,
+                how,
+                str(settings.warmup + settings.seconds + 0.3),
+            ],
+            ends.a,
+            settings.cpu_a,
+        )
         done = measured(b, settings)
         lab.stop(a)
-        return {"arrived": gbits(done), "arrived_cpu": cpu_per_gbyte(done),
-                "datagrams": done["datagrams"] / done["seconds"] / 1000,
-                "lost": 100 * (1 - done["datagrams"] / max(done["numbers"], done["datagrams"], 1)),
-                "late": 100 * done["late"] / max(done["datagrams"], 1)}
+        return {
+            "arrived": gbits(done),
+            "arrived_cpu": cpu_per_gbyte(done),
+            "datagrams": done["datagrams"] / done["seconds"] / 1000,
+            "lost": 100 * (1 - done["datagrams"] / max(done["numbers"], done["datagrams"], 1)),
+            "late": 100 * done["late"] / max(done["datagrams"], 1),
+        }
+
     return measure
 
 
@@ -109,11 +136,17 @@ def request_reply(lab, ends):
     program = settings.program("ping_pong")
     b = lab.start([program, "serve", "0.0.0.0", STREAM_PORT], ends.b, settings.cpu_b)
     b.wait_ready()
-    a = lab.start([program, "ask", ends.target, STREAM_PORT, "64"] + window(settings), ends.a, settings.cpu_a)
+    a = lab.start(
+        [program, "ask", ends.target, STREAM_PORT, "64"] + window(settings), ends.a, settings.cpu_a
+    )
     done = measured(a, settings)
     lab.stop(b)
-    return {"rate": done["round_trips"] / done["seconds"] / 1000, "p50": done["p50_us"], "p99": done["p99_us"],
-            "rate_cpu": done["cpu_seconds"] / done["round_trips"] * 1e6}
+    return {
+        "rate": done["round_trips"] / done["seconds"] / 1000,
+        "p50": done["p50_us"],
+        "p99": done["p99_us"],
+        "rate_cpu": done["cpu_seconds"] / done["round_trips"] * 1e6,
+    }
 
 
 def tunnel(lab, ends):
@@ -121,7 +154,7 @@ def tunnel(lab, ends):
 
 
 def flood(lab, ends):
-    """ping -f: the next request goes out when a reply came. Its statistics; ping itself times them."""
+    """ping -f: the next request goes out when a reply came. The times are those of ping."""
     settings = lab.settings
     count = int(PINGS_PER_SECOND * settings.seconds)
     before, start = busy_seconds(settings.cpus), time.monotonic()
@@ -133,19 +166,31 @@ def flood(lab, ends):
     if milliseconds < 10:
         milliseconds = took * 1000
     average = float(re.search(r"= [\d.]+/([\d.]+)/", output).group(1))
-    return {"rate": received / milliseconds, "average": average * 1000, "lost": 100 * (1 - received / count),
-            "rate_cpu": busy / received * 1e6}
+    return {
+        "rate": received / milliseconds,
+        "average": average * 1000,
+        "lost": 100 * (1 - received / count),
+        "rate_cpu": busy / received * 1e6,
+    }
 
 
 METRICS["average"] = Metric("average", "us", False, 1)
 
 
 def pure(lab, _):
-    process = lab.start([lab.settings.program("pure"), str(lab.settings.seconds)], HOME, lab.settings.cpu_a)
+    process = lab.start(
+        [lab.settings.program("pure"), str(lab.settings.seconds)], HOME, lab.settings.cpu_a
+    )
     done = json.loads(process.result(lab.settings.seconds + LIMIT))
-    return {"memcpy": done["memcpy_gbytes"], "checksum": done["checksum_gbytes"],
-            "checksum_ratio": done["checksum_ratio"], "segment": done["segment_gbytes"],
-            "segment_ns": done["segment_ns"], "merge": done["merge_gbytes"], "merge_ns": done["merge_ns"]}
+    return {
+        "memcpy": done["memcpy_gbytes"],
+        "checksum": done["checksum_gbytes"],
+        "checksum_ratio": done["checksum_ratio"],
+        "segment": done["segment_gbytes"],
+        "segment_ns": done["segment_ns"],
+        "merge": done["merge_gbytes"],
+        "merge_ns": done["merge_ns"],
+    }
 
 
 def busy_seconds(cpus):
@@ -170,12 +215,39 @@ CASES = (
     Case("tcp-8-1500", "tcp", "Eight TCP streams, MTU 1500", tcp(8), EIGHT, 1500),
     Case("tcp-1-65520", "tcp", "One TCP stream, MTU 65520", tcp(1), ONE, 65520),
     Case("tcp-8-65520", "tcp", "Eight TCP streams, MTU 65520", tcp(8), EIGHT, 65520),
-    Case("udp-gso", "udp", "UDP datagrams of 1200 bytes, sent with GSO, MTU 1500", udp("gso"), DATAGRAMS, 1500),
-    Case("udp-plain", "udp", "UDP datagrams of 1200 bytes, sent one by one, MTU 1500", udp("plain"), DATAGRAMS, 1500),
-    Case("request-reply", "latency", "UDP request and reply of 64 bytes", request_reply, DATAGRAMS, 1500),
+    Case(
+        "udp-gso",
+        "udp",
+        "UDP datagrams of 1200 bytes, sent with GSO, MTU 1500",
+        udp("gso"),
+        DATAGRAMS,
+        1500,
+    ),
+    Case(
+        "udp-plain",
+        "udp",
+        "UDP datagrams of 1200 bytes, sent one by one, MTU 1500",
+        udp("plain"),
+        DATAGRAMS,
+        1500,
+    ),
+    Case(
+        "request-reply",
+        "latency",
+        "UDP request and reply of 64 bytes",
+        request_reply,
+        DATAGRAMS,
+        1500,
+    ),
     Case("echo", "latency", "ICMP echo: ping -f", flood, ("veth", "vnic-host", "loop-echo"), 1500),
-    Case("tunnel", "tunnel", "Across a veth pair of MTU 1500: one TCP stream, and request and reply of 64 bytes",
-         tunnel, TUNNELS, 1500),
+    Case(
+        "tunnel",
+        "tunnel",
+        "Across a veth pair of MTU 1500: one TCP stream, and request and reply of 64 bytes",
+        tunnel,
+        TUNNELS,
+        1500,
+    ),
     Case("pure", "pure", "Without system calls", pure, ("library",), 0),
 )
 
@@ -187,7 +259,9 @@ def chosen(words):
     unknown = [word for word in words if not any(matches(case, word) for case in CASES)]
     if unknown:
         known = sorted({case.group for case in CASES}) + [case.name for case in CASES]
-        raise ValueError(f"no such case: {' '.join(unknown)}; there are: {' '.join(dict.fromkeys(known))}")
+        raise ValueError(
+            f"no such case: {' '.join(unknown)}; there are: {' '.join(dict.fromkeys(known))}"
+        )
     return [case for case in CASES if any(matches(case, word) for word in words)]
 
 

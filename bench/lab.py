@@ -2,8 +2,8 @@
 """A laboratory: network namespaces, and processes in them, for as long as one measurement takes.
 
 Everything runs below enclose(): in a process, mount and network namespace of our own, the latter
-without a way out. The kernel ends all of it when we end, in whatever way, so nothing is left behind; and
-the names of `ip netns` are private, so they can be short.
+without a way out. The kernel ends all of it when we end, in whatever way, so nothing is left
+behind; and the names of `ip netns` are private, so they can be short.
 """
 
 import contextlib
@@ -36,11 +36,22 @@ def enclose(arguments):
     if os.environ.get(INSIDE):
         prepare_inside()
         return None
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+    command = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child=SIGKILL",
+        "--mount-proc",
+    ]
     if os.geteuid() != 0:
         command += ["--user", "--map-root-user"]
-    child = subprocess.Popen(command + [sys.executable, "-B"] + arguments, env={**os.environ, INSIDE: "1"},
-                             preexec_fn=inner_signals)
+    child = subprocess.Popen(
+        command + [sys.executable, "-B"] + arguments,
+        env={**os.environ, INSIDE: "1"},
+        preexec_fn=inner_signals,
+    )
     for number in signal.SIGTERM, signal.SIGHUP, signal.SIGALRM:
         signal.signal(number, lambda *_: child.kill())
     # Ctrl-C reaches the one inside as well. It has a moment to say what there is to say.
@@ -87,8 +98,13 @@ class Process:
         prefix = [] if netns == HOME else ["nsenter", f"--net=/run/netns/{netns}"]
         prefix += ["taskset", "-c", cpus] if cpus else []
         lab.tell(f"  {netns or 'home'}: " + shlex.join(prefix[-3:] * bool(cpus) + arguments))
-        self.popen = subprocess.Popen(prefix + arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=self.errors, start_new_session=True)
+        self.popen = subprocess.Popen(
+            prefix + arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            start_new_session=True,
+        )
 
     def wait_ready(self, limit=5):
         """Until it prints its first line."""
@@ -102,8 +118,9 @@ class Process:
             time.sleep(0.002)
         raise Failure(f"{self.name}: not ready after {limit} s{self.complaint()}")
 
-    def check_alive(self):
-        if self.popen.poll() is not None:
+    def check_alive(self, patience=0):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(patience)
             raise Failure(f"{self.name} ended with {self.popen.returncode}{self.complaint()}")
 
     def complaint(self):
@@ -169,8 +186,12 @@ class Lab:
         for line in lines:
             self.tell(f"  {netns or 'home'}: ip {line}")
         command = ["ip"] + (["-n", netns] if netns != HOME else []) + ["-batch", "-"]
-        done = subprocess.run(command, input="\n".join(lines) + "\n", text=True, capture_output=True, check=False)
+        done = subprocess.run(
+            command, input="\n".join(lines) + "\n", text=True, capture_output=True, check=False
+        )
         if done.returncode != 0:
+            for process in self.processes:
+                process.check_alive(0.2)  # where its end is the cause, its own words are better
             raise Failure(f"ip {'; '.join(lines)}: {done.stderr.strip().splitlines()[0]}")
 
     def start(self, arguments, netns=HOME, cpus=None):
@@ -203,12 +224,27 @@ class Lab:
         raise Failure(f"{process.name}: no interface {name} after {limit} s{process.complaint()}")
 
     def wait_path(self, netns, target, limit=5):
-        """Until the other end answers a ping. While there is no route ping ends at once, so it is tried again."""
+        """Until the other end answers a ping. Without a route ping ends at once, so again."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
-            done = subprocess.run(["nsenter", f"--net=/run/netns/{netns}", "ping", "-q", "-c", "1", "-i", "0.02",
-                                   "-w", "1", target],
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            done = subprocess.run(
+                [
+                    "nsenter",
+                    f"--net=/run/netns/{netns}",
+                    "ping",
+                    "-q",
+                    "-c",
+                    "1",
+                    "-i",
+                    "0.02",
+                    "-w",
+                    "1",
+                    target,
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
             if done.returncode == 0:
                 return
             for process in self.processes:

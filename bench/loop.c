@@ -5,10 +5,10 @@
  * loop NAME listen|connect ADDRESS PORT     each behind its length, 16 bits, big-endian
  * loop NAME echo                      answers every ping
  *
- * What everyone writes first, because the tutorials show it: select(), then read one packet from the
- * side that has one and write it to the other. No offloads, no bursts; also no handicap: the buffer
- * takes any packet, nothing is printed or copied, and the compiler optimises it as it does the rest.
- * Interfaces are only opened here; addresses and "up" are the caller's.
+ * What everyone writes first, because the tutorials show it: select(), then read one packet from
+ * the side that has one and write it to the other. No offloads, no bursts; also no handicap: the
+ * buffer takes any packet, nothing is printed or copied, and the compiler optimises it as it does
+ * the rest. Interfaces are only opened here; addresses and "up" are the caller's.
  */
 #include "measure.h"
 
@@ -53,7 +53,7 @@ static void copy_one(int from, int to)
 {
 	ssize_t n = read(from, packet, sizeof(packet));
 
-	/* A tun is refused while it is down, a datagram while nobody is there: lost, as on any wire. */
+	/* Refused: a tun that is down, a peer that is not there. Lost, as on any wire. */
 	if (n > 0 && write(to, packet, (size_t)n) < 0 && errno == EBADFD)
 		exit(1);
 	if (n < 0 && errno != EAGAIN && errno != ECONNREFUSED)
@@ -81,13 +81,14 @@ static void copy_from_stream(int stream, int tun)
 		exit(1);
 }
 
-/* The tutorial writes the length and then the packet; TCP_NODELAY, or each would wait for the last. */
+/* The length and then the packet, as there; TCP_NODELAY, or each would wait for the last. */
 static void copy_to_stream(int tun, int stream)
 {
 	ssize_t n = read(tun, packet, sizeof(packet));
 	uint16_t length = htons((uint16_t)n);
 
-	if (n < 0 || write(stream, &length, sizeof(length)) != sizeof(length) || write(stream, packet, (size_t)n) != n)
+	if (n < 0 || write(stream, &length, sizeof(length)) != sizeof(length) ||
+	    write(stream, packet, (size_t)n) != n)
 		exit(1);
 }
 
@@ -99,8 +100,8 @@ static void echo_one(int tun, int unused)
 	uint8_t address[4];
 
 	(void)unused;
-	if (n < 28 || packet[0] >> 4 != 4 || header < 20 || n < (ssize_t)header + 8 || packet[9] != 1 ||
-	    packet[header] != 8)
+	if (n < 28 || packet[0] >> 4 != 4 || header < 20 || n < (ssize_t)header + 8 ||
+	    packet[9] != 1 || packet[header] != 8)
 		return;
 	memcpy(address, packet + 12, 4);
 	memcpy(packet + 12, packet + 16, 4);
@@ -119,7 +120,8 @@ static int open_udp(const char *local, const char *remote, const char *port)
 	struct sockaddr_in here = bench_address(local, port), there = bench_address(remote, port);
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (bind(fd, (struct sockaddr *)&here, sizeof(here)) || connect(fd, (struct sockaddr *)&there, sizeof(there)))
+	if (bind(fd, (struct sockaddr *)&here, sizeof(here)) ||
+	    connect(fd, (struct sockaddr *)&there, sizeof(there)))
 		bench_die("udp");
 	return fd;
 }
@@ -153,7 +155,8 @@ int main(int argc, char **argv)
 
 	if (argc < 3 || (!strcmp(mode, "udp") && argc != 6) ||
 	    ((!strcmp(mode, "listen") || !strcmp(mode, "connect")) && argc != 5)) {
-		fprintf(stderr, "usage: loop TUN[@NETNS] TUN[@NETNS]|udp LOCAL REMOTE PORT|listen ADDRESS PORT|"
+		fprintf(stderr, "usage: loop TUN[@NETNS] TUN[@NETNS]|udp LOCAL REMOTE PORT|listen "
+				"ADDRESS PORT|"
 				"connect ADDRESS PORT|echo\n");
 		return 2;
 	}

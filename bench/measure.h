@@ -2,13 +2,14 @@
 /*
  * What the programs of the benchmark share: a clock, the processors' time, and the window.
  *
- * The one who receives measures. At the first byte it begins to warm up, then it opens a window; what
- * arrives inside of it, and what the processors did meanwhile, is the result. So neither the start of
- * the processes nor TCP's slow start nor the end counts, and what was sent but lost does not count either.
+ * The one who receives measures. At the first byte it begins to warm up, then it opens a window;
+ * what arrives inside of it, and what the processors did meanwhile, is the result. So neither the
+ * start of the processes nor TCP's slow start nor the end counts, and what was sent but lost does
+ * not count either.
  *
- * The processors' time is that of the whole machine's given processors, out of /proc/stat, so it has the
- * kernel's work in it (softirq, ksoftirqd) that belongs to no process. The price: it has everything
- * else that runs there in it too.
+ * The processors' time is that of the whole machine's given processors, out of /proc/stat, so it
+ * has the kernel's work in it (softirq, ksoftirqd) that belongs to no process. The price: it has
+ * everything else that runs there in it too.
  */
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
@@ -25,7 +26,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BENCH_PATIENCE 5.0 /* seconds without anything happening, after which it will not happen any more */
+#define BENCH_PATIENCE \
+	5.0 /* seconds without anything happening, after which it will not happen any more */
+
+/* What the runner gives, so that a mistake is its author's: it need not be a friendly message. */
+static inline double bench_number(const char *text)
+{
+	char *end;
+	double number = strtod(text, &end);
+
+	if (end == text || *end || !(number >= 0 && number < 1e9)) {
+		fprintf(stderr, "'%s' is no number\n", text);
+		exit(2);
+	}
+	return number;
+}
 
 static inline double bench_now(void)
 {
@@ -55,8 +70,8 @@ static inline double bench_busy_seconds(const char *cpus)
 		char name[16];
 		bool wanted = !*cpus;
 
-		if (sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu", &cpu, &t[0], &t[1], &t[2], &t[3],
-			   &t[4], &t[5], &t[6]) != 8)
+		if (sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu", &cpu, &t[0], &t[1],
+			   &t[2], &t[3], &t[4], &t[5], &t[6]) != 8)
 			continue;
 		snprintf(name, sizeof(name), "%u", cpu);
 		for (const char *p = cpus; *p && !wanted; p += strcspn(p, ","), p += *p == ',')
@@ -69,10 +84,10 @@ static inline double bench_busy_seconds(const char *cpus)
 }
 
 struct bench_window {
-	double warmup;  /* seconds */
+	double warmup; /* seconds */
 	double seconds;
 	const char *cpus;
-	double opens;   /* 0: nothing arrived yet */
+	double opens; /* 0: nothing arrived yet */
 	double closes;
 	double busy;
 	bool open;
@@ -104,7 +119,8 @@ static inline int bench_window_step(struct bench_window *window, double now)
 
 static inline struct sockaddr_in bench_address(const char *address, const char *port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)bench_number(port))};
 
 	if (inet_pton(AF_INET, address, &in.sin_addr) != 1) {
 		fprintf(stderr, "%s is no IPv4 address\n", address);

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What is compared: each way from one end to another.
 
-Every peer is a function that builds its way in a fresh lab and returns the Ends. At the end `a` is who
-connects and asks; at `b` who listens. a is pinned to the first processor, b to the second, and what is
-between them may run on both: alike for all.
+Every peer is a function that builds its way in a fresh lab and returns the Ends. At the end `a`
+is who connects and asks; at `b` who listens. a is pinned to the first processor, b to the second,
+and what is between them may run on both: alike for all.
 """
 
 import collections
@@ -16,7 +16,7 @@ import time
 from lab import HOME, Failure, inside
 
 Ends = collections.namedtuple("Ends", "a b target")  # namespaces, and b's address as a sees it
-# kind: "vnic"; "peer", a program that does the same job; or "limit", what no program can be better than
+# kind: "vnic"; "peer", a program that does the same job; or "limit", what none can be better than
 Peer = collections.namedtuple("Peer", "name kind build programs text")
 
 A_ADDRESS, B_ADDRESS = "10.77.0.1", "10.77.0.2"
@@ -25,8 +25,12 @@ WIREGUARD_MTU, UDP_MTU = 1420, 1472
 
 
 def address(lab, netns, name, local, mtu):
-    lab.ip(netns, f"link set dev {name} addrgenmode none mtu {mtu}", f"address add {local}/24 dev {name}",
-           f"link set dev {name} up")
+    lab.ip(
+        netns,
+        f"link set dev {name} addrgenmode none mtu {mtu}",
+        f"address add {local}/24 dev {name}",
+        f"link set dev {name} up",
+    )
 
 
 def two_ends(lab):
@@ -84,11 +88,20 @@ def build_socat(lab, mtu):
     """socat 1.7 opens both where it runs; an interface can be moved while it is open."""
     two_ends(lab)
     lab.netns("m")
-    # Or it sends router solicitations, and one that arrives while the other interface moves ends socat.
-    with inside("m"), open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w", encoding="ascii") as file:
+    # Or it sends router solicitations, and one that comes while t0 moves would end socat.
+    with inside("m"), open(
+        "/proc/sys/net/ipv6/conf/default/disable_ipv6", "w", encoding="ascii"
+    ) as file:
         file.write("1")
-    process = lab.start(["socat", "-b65536", "TUN,tun-name=t0,iff-no-pi,iff-up",
-                         "TUN,tun-name=t1,iff-no-pi,iff-up"], "m")
+    process = lab.start(
+        [
+            "socat",
+            "-b65536",
+            "TUN,tun-name=t0,iff-no-pi,iff-up",
+            "TUN,tun-name=t1,iff-no-pi,iff-up",
+        ],
+        "m",
+    )
     lab.wait_interface("m", "t1", process, up=True)  # up is the last that socat does to it
     for name, netns in ("t0", "a"), ("t1", "b"):
         lab.ip("m", f"link set dev {name} netns {netns}")
@@ -99,26 +112,56 @@ def build_socat(lab, mtu):
 
 
 def build_slirp(lab, mtu):
-    """The other end is a socket of the namespace in which slirp4netns runs: 10.0.2.2 means its loopback."""
+    """The other end is the loopback of the namespace in which slirp4netns runs: 10.0.2.2 from a."""
     lab.netns("a")
-    process = lab.start(["slirp4netns", "--configure", f"--mtu={min(mtu, 65520)}", "--disable-dns",
-                         "--netns-type=path", "/run/netns/a", "t0"])
+    process = lab.start(
+        [
+            "slirp4netns",
+            "--configure",
+            f"--mtu={min(mtu, 65520)}",
+            "--disable-dns",
+            "--netns-type=path",
+            "/run/netns/a",
+            "t0",
+        ]
+    )
     lab.wait_interface("a", "t0", process)
     lab.wait_path("a", "10.0.2.2")
     return Ends("a", HOME, "10.0.2.2")
 
 
 def build_passt(lab, mtu):
-    """pasta takes its addresses from an interface with a default route; that of the lab leads nowhere."""
+    """pasta takes its addresses from an interface with a default route; this one leads nowhere."""
     lab.netns("a")
     lab.netns("outside")
     lab.netns("nowhere")
-    lab.ip("outside", "link add u0 type veth peer name u1 netns nowhere", "address add 10.79.0.2/24 dev u0",
-           "link set dev u0 up")
+    lab.ip(
+        "outside",
+        "link add u0 type veth peer name u1 netns nowhere",
+        "address add 10.79.0.2/24 dev u0",
+        "link set dev u0 up",
+    )
     lab.ip("nowhere", "link set dev u1 up")
     lab.ip("outside", "route add default via 10.79.0.1 dev u0")
-    process = lab.start(["pasta", "-f", "-q", "-4", "--config-net", "-m", str(min(mtu, 65520)), "-I", "t0", "--runas", "0",
-                         "--netns-only", "--netns", "/run/netns/a"], "outside")
+    process = lab.start(
+        [
+            "pasta",
+            "-f",
+            "-q",
+            "-4",
+            "--config-net",
+            "-m",
+            str(min(mtu, 65520)),
+            "-I",
+            "t0",
+            "--runas",
+            "0",
+            "--netns-only",
+            "--netns",
+            "/run/netns/a",
+        ],
+        "outside",
+    )
     lab.wait_interface("a", "t0", process)
     return Ends("a", "outside", "10.79.0.1")
 
@@ -130,8 +173,10 @@ def tunnel(lab, mtu, command):
     """
     two_ends(lab)
     veth(lab, ("v0", "v1"), (OUTER_A, OUTER_B), 1500)
-    for netns, name, own, other, inner in (("b", "t1", OUTER_B, OUTER_A, B_ADDRESS),
-                                           ("a", "t0", OUTER_A, OUTER_B, A_ADDRESS)):
+    for netns, name, own, other, inner in (
+        ("b", "t1", OUTER_B, OUTER_A, B_ADDRESS),
+        ("a", "t0", OUTER_A, OUTER_B, A_ADDRESS),
+    ):
         arguments = command(own, other, name, netns == "a")
         process = lab.start(arguments, netns)
         if "listen" in arguments:
@@ -143,29 +188,66 @@ def tunnel(lab, mtu, command):
 
 
 def build_udp_wire(lab, mtu):
-    return tunnel(lab, min(mtu, UDP_MTU), lambda own, other, name, second: [
-        lab.settings.vnic, "wire", f"tun:{name}", f"udp:{own}:{PORT}-{other}:{PORT}"])
+    return tunnel(
+        lab,
+        min(mtu, UDP_MTU),
+        lambda own, other, name, second: [
+            lab.settings.vnic,
+            "wire",
+            f"tun:{name}",
+            f"udp:{own}:{PORT}-{other}:{PORT}",
+        ],
+    )
 
 
 def build_udp_loop(lab, mtu):
-    return tunnel(lab, min(mtu, UDP_MTU), lambda own, other, name, second: [
-        lab.settings.program("loop"), name, "udp", own, other, PORT])
+    return tunnel(
+        lab,
+        min(mtu, UDP_MTU),
+        lambda own, other, name, second: [
+            lab.settings.program("loop"),
+            name,
+            "udp",
+            own,
+            other,
+            PORT,
+        ],
+    )
 
 
 def build_udp_socat(lab, mtu):
-    return tunnel(lab, min(mtu, UDP_MTU), lambda own, other, name, second: [
-        "socat", "-b65536", f"UDP4:{other}:{PORT},bind={own}:{PORT}", f"TUN,tun-name={name},iff-no-pi"])
+    return tunnel(
+        lab,
+        min(mtu, UDP_MTU),
+        lambda own, other, name, second: [
+            "socat",
+            "-b65536",
+            f"UDP4:{other}:{PORT},bind={own}:{PORT}",
+            f"TUN,tun-name={name},iff-no-pi",
+        ],
+    )
 
 
 def build_tcp_wire(lab, mtu):
-    return tunnel(lab, mtu, lambda own, other, name, second: [
-        lab.settings.vnic, "wire", f"tun:{name}",
-        f"tcp:{other}:{PORT}" if second else f"tcp-listen:{own}:{PORT}"])
+    return tunnel(
+        lab,
+        mtu,
+        lambda own, other, name, second: [
+            lab.settings.vnic,
+            "wire",
+            f"tun:{name}",
+            f"tcp:{other}:{PORT}" if second else f"tcp-listen:{own}:{PORT}",
+        ],
+    )
 
 
 def build_tcp_loop(lab, mtu):
-    return tunnel(lab, mtu, lambda own, other, name, second: [
-        lab.settings.program("loop"), name] + (["connect", other, PORT] if second else ["listen", own, PORT]))
+    return tunnel(
+        lab,
+        mtu,
+        lambda own, other, name, second: [lab.settings.program("loop"), name]
+        + (["connect", other, PORT] if second else ["listen", own, PORT]),
+    )
 
 
 def build_wireguard(lab, _):
@@ -174,8 +256,12 @@ def build_wireguard(lab, _):
     veth(lab, ("v0", "v1"), (OUTER_A, OUTER_B), 1500)
     private = [run(["wg", "genkey"]) for _ in range(2)]
     public = [run(["wg", "pubkey"], key) for key in private]
-    for i, (netns, own, inner, other, other_inner) in enumerate((("a", OUTER_A, A_ADDRESS, OUTER_B, B_ADDRESS),
-                                                                 ("b", OUTER_B, B_ADDRESS, OUTER_A, A_ADDRESS))):
+    for i, (netns, own, inner, other, other_inner) in enumerate(
+        (
+            ("a", OUTER_A, A_ADDRESS, OUTER_B, B_ADDRESS),
+            ("b", OUTER_B, B_ADDRESS, OUTER_A, A_ADDRESS),
+        )
+    ):
         name = f"t{i}"
         key = os.path.join(lab.scratch(), f"key{i}")
         with open(key, "w", encoding="ascii") as file:
@@ -184,8 +270,24 @@ def build_wireguard(lab, _):
         lab.wait_interface(netns, name, process)
         socket_path = f"/var/run/wireguard/{name}.sock"
         wait_for(lambda: os.path.exists(socket_path), f"wireguard-go made no {socket_path}")
-        run(["wg", "set", name, "listen-port", PORT, "private-key", key, "peer", public[1 - i], "allowed-ips",
-             f"{other_inner}/32", "endpoint", f"{other}:{PORT}"], netns=netns)
+        run(
+            [
+                "wg",
+                "set",
+                name,
+                "listen-port",
+                PORT,
+                "private-key",
+                key,
+                "peer",
+                public[1 - i],
+                "allowed-ips",
+                f"{other_inner}/32",
+                "endpoint",
+                f"{other}:{PORT}",
+            ],
+            netns=netns,
+        )
         address(lab, netns, name, inner, WIREGUARD_MTU)
     lab.wait_path("a", B_ADDRESS)
     return Ends("a", "b", B_ADDRESS)
@@ -193,7 +295,19 @@ def build_wireguard(lab, _):
 
 def build_vnic_host(lab, mtu):
     a = lab.netns("a")
-    process = lab.start([lab.settings.vnic, "host", f"{A_ADDRESS}/24", "--name", "t0", "--mtu", str(mtu), "--netns", "a"])
+    process = lab.start(
+        [
+            lab.settings.vnic,
+            "host",
+            f"{A_ADDRESS}/24",
+            "--name",
+            "t0",
+            "--mtu",
+            str(mtu),
+            "--netns",
+            "a",
+        ]
+    )
     lab.wait_interface(a, "t0", process)
     lab.wait_path(a, B_ADDRESS)
     return Ends(a, None, B_ADDRESS)
@@ -210,7 +324,9 @@ def build_loop_echo(lab, mtu):
 
 def run(arguments, text=None, netns=HOME):
     prefix = [] if netns == HOME else ["nsenter", f"--net=/run/netns/{netns}"]
-    done = subprocess.run(prefix + arguments, input=text, capture_output=True, text=True, timeout=5, check=False)
+    done = subprocess.run(
+        prefix + arguments, input=text, capture_output=True, text=True, timeout=5, check=False
+    )
     if done.returncode != 0:
         raise Failure(f"{arguments[0]}: {done.stderr.strip() or done.returncode}")
     return done.stdout.strip()
@@ -224,28 +340,75 @@ def wait_for(condition, complaint, limit=5):
         time.sleep(0.002)
 
 
-PEERS = {peer.name: peer for peer in (
-    Peer("loopback", "limit", build_loopback, (), "the kernel's loopback interface, no program between"),
-    Peer("veth", "limit", build_veth, (), "a veth pair between two namespaces, no program between"),
-    Peer("wire", "vnic", build_wire, ("vnic",), "vnic wire between two TUN interfaces"),
-    Peer("wire-4-queues", "vnic", build_wire_queues, ("vnic",), "the same with --queues 4"),
-    Peer("wire-plain", "vnic", build_wire_plain, ("vnic",), "the same with --offload off"),
-    Peer("loop", "peer", build_loop, (), "the tutorial's loop: select, one packet per read and write"),
-    Peer("socat", "peer", build_socat, ("socat",), "socat between two TUN interfaces"),
-    Peer("slirp4netns", "peer", build_slirp, ("slirp4netns",),
-         "slirp4netns: a namespace to a socket outside; it ends the connection itself"),
-    Peer("passt", "peer", build_passt, ("pasta",), "passt's pasta: as slirp4netns"),
-    Peer("udp-wire", "vnic", build_udp_wire, ("vnic",), "vnic wire tun: udp:, over a veth pair"),
-    Peer("udp-loop", "peer", build_udp_loop, (), "the tutorial's loop over UDP"),
-    Peer("udp-socat", "peer", build_udp_socat, ("socat",), "socat's TUN over UDP"),
-    Peer("wireguard-go", "peer", build_wireguard, ("wireguard-go", "wg"),
-         "wireguard-go; it also encrypts, which none of the others does"),
-    Peer("tcp-wire", "vnic", build_tcp_wire, ("vnic",), "vnic wire tun: tcp:, over a veth pair"),
-    Peer("tcp-loop", "peer", build_tcp_loop, (), "the tutorial's simpletun: the loop over TCP"),
-    Peer("vnic-host", "vnic", build_vnic_host, ("vnic",), "vnic host, answered by the library's own stack"),
-    Peer("loop-echo", "peer", build_loop_echo, (), "a loop that turns each echo request into its reply"),
-    Peer("library", "vnic", None, (), "functions of libvnic"),
-)}
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            "loopback",
+            "limit",
+            build_loopback,
+            (),
+            "the kernel's loopback interface, no program between",
+        ),
+        Peer(
+            "veth",
+            "limit",
+            build_veth,
+            (),
+            "a veth pair between two namespaces, no program between",
+        ),
+        Peer("wire", "vnic", build_wire, ("vnic",), "vnic wire between two TUN interfaces"),
+        Peer("wire-4-queues", "vnic", build_wire_queues, ("vnic",), "the same with --queues 4"),
+        Peer("wire-plain", "vnic", build_wire_plain, ("vnic",), "the same with --offload off"),
+        Peer(
+            "loop",
+            "peer",
+            build_loop,
+            (),
+            "the tutorial's loop: select, one packet per read and write",
+        ),
+        Peer("socat", "peer", build_socat, ("socat",), "socat between two TUN interfaces"),
+        Peer(
+            "slirp4netns",
+            "peer",
+            build_slirp,
+            ("slirp4netns",),
+            "slirp4netns: a namespace to a socket outside; it ends the connection itself",
+        ),
+        Peer("passt", "peer", build_passt, ("pasta",), "passt's pasta: as slirp4netns"),
+        Peer(
+            "udp-wire", "vnic", build_udp_wire, ("vnic",), "vnic wire tun: udp:, over a veth pair"
+        ),
+        Peer("udp-loop", "peer", build_udp_loop, (), "the tutorial's loop over UDP"),
+        Peer("udp-socat", "peer", build_udp_socat, ("socat",), "socat's TUN over UDP"),
+        Peer(
+            "wireguard-go",
+            "peer",
+            build_wireguard,
+            ("wireguard-go", "wg"),
+            "wireguard-go; it also encrypts, which none of the others does",
+        ),
+        Peer(
+            "tcp-wire", "vnic", build_tcp_wire, ("vnic",), "vnic wire tun: tcp:, over a veth pair"
+        ),
+        Peer("tcp-loop", "peer", build_tcp_loop, (), "the tutorial's simpletun: the loop over TCP"),
+        Peer(
+            "vnic-host",
+            "vnic",
+            build_vnic_host,
+            ("vnic",),
+            "vnic host, answered by the library's own stack",
+        ),
+        Peer(
+            "loop-echo",
+            "peer",
+            build_loop_echo,
+            (),
+            "a loop that turns each echo request into its reply",
+        ),
+        Peer("library", "vnic", None, (), "functions of libvnic"),
+    )
+}
 
 
 def missing(peer, settings):

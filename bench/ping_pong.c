@@ -3,8 +3,8 @@
  * ping_pong serve ADDRESS PORT
  * ping_pong ask ADDRESS PORT BYTES WARMUP SECONDS CPUS
  *
- * One UDP request, its reply, the next: what a round trip costs. Blocking sockets, as most programs have
- * them. Every round trip is kept, so the percentiles are exact.
+ * One UDP request, its reply, the next: what a round trip costs. Blocking sockets, as most programs
+ * have them. Every round trip is kept, so the percentiles are exact.
  */
 #include "measure.h"
 
@@ -19,7 +19,8 @@ static _Noreturn void serve(int fd)
 	bench_ready();
 	for (;;) {
 		socklen_t length = sizeof(from);
-		ssize_t n = recvfrom(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &length);
+		ssize_t n =
+			recvfrom(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &length);
 
 		if (n >= 0)
 			sendto(fd, bytes, (size_t)n, 0, (struct sockaddr *)&from, length);
@@ -60,8 +61,9 @@ static int ask(int fd, size_t size, struct bench_window *window)
 		if (n != (ssize_t)size) {
 			lost += step > 0;
 			if (bench_now() - alive > BENCH_PATIENCE) {
-				fprintf(stderr, "ping_pong: no reply for %.0f seconds\n", BENCH_PATIENCE);
-				return 1;
+				fprintf(stderr, "ping_pong: no reply for %.0f seconds\n",
+					BENCH_PATIENCE);
+				exit(1);
 			}
 			continue;
 		}
@@ -71,13 +73,14 @@ static int ask(int fd, size_t size, struct bench_window *window)
 	}
 	if (!count) {
 		fprintf(stderr, "ping_pong: no reply in time\n");
-		return 1;
+		exit(1);
 	}
 	qsort(samples, count, sizeof(*samples), compare);
-	printf("{\"round_trips\": %zu, \"lost\": %zu, \"p50_us\": %.2f, \"p99_us\": %.2f, \"max_us\": %.2f, "
+	printf("{\"round_trips\": %zu, \"lost\": %zu, \"p50_us\": %.2f, \"p99_us\": %.2f, "
+	       "\"max_us\": %.2f, "
 	       "\"seconds\": %.6f, \"cpu_seconds\": %.3f}\n",
-	       count, lost, (double)samples[count / 2], (double)samples[count * 99 / 100], (double)samples[count - 1],
-	       window->closes - window->opens, window->busy);
+	       count, lost, (double)samples[count / 2], (double)samples[count * 99 / 100],
+	       (double)samples[count - 1], window->closes - window->opens, window->busy);
 	free(samples);
 	return 0;
 }
@@ -85,7 +88,7 @@ static int ask(int fd, size_t size, struct bench_window *window)
 int main(int argc, char **argv)
 {
 	bool serves = argc == 4 && !strcmp(argv[1], "serve");
-	size_t size = argc == 8 ? (size_t)atoi(argv[4]) : 0;
+	size_t size = argc == 8 ? (size_t)bench_number(argv[4]) : 0;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in in;
 
@@ -99,6 +102,8 @@ int main(int argc, char **argv)
 		bench_die(argv[2]);
 	if (serves)
 		serve(fd);
-	return ask(fd, size, &(struct bench_window){
-				     .warmup = atof(argv[5]), .seconds = atof(argv[6]), .cpus = argv[7]});
+	return ask(fd, size,
+		   &(struct bench_window){.warmup = bench_number(argv[5]),
+					  .seconds = bench_number(argv[6]),
+					  .cpus = argv[7]});
 }

@@ -8,14 +8,18 @@ WIDTH, MARGIN, LABEL, VALUE = 820, 24, 130, 96
 BAR, GAP, GROUP_GAP, TITLE, AXIS = 9, 1, 7, 26, 24
 
 STYLE = """
-svg { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; font-size: 12px; }
-.paper { fill: #ffffff; } .text { fill: #24292f; } .soft { fill: #57606a; } .line { stroke: #d8dee4; }
-.whisker { stroke: #24292f; stroke-width: 1.2; } .title { font-weight: 600; font-size: 13px; }
-.vnic { fill: #0b63ce; } .peer { fill: #b26a00; } .limit { fill: #8c959f; } .strong { font-weight: 600; }
+svg { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }
+.title { font-weight: 600; font-size: 13px; }
+.strong { font-weight: 600; }
 .second { opacity: 0.6; }
+.whisker { stroke-width: 1.2; }
+.paper { fill: #ffffff; } .text { fill: #24292f; } .soft { fill: #57606a; }
+.line { stroke: #d8dee4; } .whisker { stroke: #24292f; }
+.vnic { fill: #0b63ce; } .peer { fill: #b26a00; } .limit { fill: #8c959f; }
 @media (prefers-color-scheme: dark) {
-.paper { fill: #0d1117; } .text { fill: #e6edf3; } .soft { fill: #9198a1; } .line { stroke: #30363d; }
-.whisker { stroke: #e6edf3; } .vnic { fill: #4c9aff; } .peer { fill: #d99a3d; } .limit { fill: #6e7681; }
+.paper { fill: #0d1117; } .text { fill: #e6edf3; } .soft { fill: #9198a1; }
+.line { stroke: #30363d; } .whisker { stroke: #e6edf3; }
+.vnic { fill: #4c9aff; } .peer { fill: #d99a3d; } .limit { fill: #6e7681; }
 }
 """
 
@@ -39,14 +43,21 @@ class Page:
         self.y = MARGIN
 
     def text(self, x, y, words, classes="text", anchor="start"):
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}" text-anchor="{anchor}">{escape(words)}</text>')
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}" text-anchor="{anchor}">'
+            f"{escape(words)}</text>"
+        )
 
     def rectangle(self, x, y, width, height, classes):
-        self.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height}" '
-                          f'class="{classes}"/>')
+        self.parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height}" '
+            f'class="{classes}"/>'
+        )
 
     def line(self, x1, y1, x2, y2, classes):
-        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{classes}"/>')
+        self.parts.append(
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{classes}"/>'
+        )
 
     def legend(self, two):
         x = MARGIN
@@ -54,7 +65,9 @@ class Page:
             self.rectangle(x, self.y - 9, 12, 10, kind)
             self.text(x + 17, self.y, words)
             x += 30 + 6.6 * len(words)
-        words = "lines: minimum to maximum" + ("; upper bar a to b, lower bar b to a" if two else "")
+        words = "lines: minimum to maximum" + (
+            "; upper bar a to b, lower bar b to a" if two else ""
+        )
         self.text(x, self.y, words, "soft")
         self.y += 14
 
@@ -85,9 +98,17 @@ class Page:
         self.text(left - 8, self.y + height / 2 + 4, label, "text" + strong, "end")
         for index, numbers in enumerate(group):
             y = self.y + index * (BAR + GAP)
-            self.rectangle(left, y, numbers.median * scale, BAR, kind + (" second" if index else ""))
+            self.rectangle(
+                left, y, numbers.median * scale, BAR, kind + (" second" if index else "")
+            )
             if numbers.low != numbers.high:
-                self.line(left + numbers.low * scale, y + BAR / 2, left + numbers.high * scale, y + BAR / 2, "whisker")
+                self.line(
+                    left + numbers.low * scale,
+                    y + BAR / 2,
+                    left + numbers.high * scale,
+                    y + BAR / 2,
+                    "whisker",
+                )
         words = " / ".join(short(numbers.median) for numbers in group)
         end = max(numbers.high for numbers in group) * scale
         self.text(left + end + 6, self.y + height / 2 + 4, words, "text" + strong)
@@ -103,6 +124,11 @@ def draw(panels, caption):
     page.y += 20
     page.text(MARGIN, page.y, caption, "soft")
     height = page.y + MARGIN
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-            f'role="img" aria-label="Benchmark results">\n<style>{STYLE}</style>\n'
-            f'<rect class="paper" width="{WIDTH}" height="{height}"/>\n' + "\n".join(page.parts) + "\n</svg>\n")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" '
+        f'role="img" aria-label="Benchmark results">\n<style>{STYLE}</style>\n'
+        f'<rect class="paper" width="{WIDTH}" height="{height}"/>\n'
+        + "\n".join(page.parts)
+        + "\n</svg>\n"
+    )

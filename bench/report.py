@@ -15,27 +15,106 @@ from peers import PEERS
 # other None: the number itself.
 Target = collections.namedtuple("Target", "text case metrics peer other value at_least")
 TARGETS = (
-    Target("One TCP stream, MTU 1500: wire over the tutorial's loop", "tcp-1-1500", ("there", "back"),
-           "wire", "loop", 5, True),
-    Target("One TCP stream, MTU 1500: wire over the veth pair", "tcp-1-1500", ("there", "back"),
-           "wire", "veth", 0.75, True),
-    Target("UDP of 1200 bytes sent with GSO: wire over the tutorial's loop", "udp-gso", ("arrived",),
-           "wire", "loop", 5, True),
-    Target("Request and reply: wire over the tutorial's loop", "request-reply", ("rate",), "wire", "loop", 1.1, True),
-    Target("Request and reply, p99: wire over the tutorial's loop", "request-reply", ("p99",), "wire", "loop", 1, False),
-    Target("Across a veth pair, one TCP stream: the wire over UDP over socat's TUN over UDP", "tunnel",
-           ("there", "back"), "udp-wire", "udp-socat", 6, True),
-    Target("Checksum over memcpy of the same 64 KiB", "pure", ("checksum_ratio",), "library", None, 0.8, True),
-    Target("Segmenting 64 KiB into segments of 1448 bytes, GB/s", "pure", ("segment",), "library", None, 15, True),
-    Target("Eight TCP streams, MTU 1500: four queues over one", "tcp-8-1500", ("there", "back"),
-           "wire-4-queues", "wire", 1, True),
-    Target("Eight TCP streams, MTU 65520: four queues over one", "tcp-8-65520", ("there", "back"),
-           "wire-4-queues", "wire", 1, True),
+    Target(
+        "One TCP stream, MTU 1500: wire over the tutorial's loop",
+        "tcp-1-1500",
+        ("there", "back"),
+        "wire",
+        "loop",
+        5,
+        True,
+    ),
+    Target(
+        "One TCP stream, MTU 1500: wire over the veth pair",
+        "tcp-1-1500",
+        ("there", "back"),
+        "wire",
+        "veth",
+        0.75,
+        True,
+    ),
+    Target(
+        "UDP of 1200 bytes sent with GSO: wire over the tutorial's loop",
+        "udp-gso",
+        ("arrived",),
+        "wire",
+        "loop",
+        5,
+        True,
+    ),
+    Target(
+        "Request and reply: wire over the tutorial's loop",
+        "request-reply",
+        ("rate",),
+        "wire",
+        "loop",
+        1.1,
+        True,
+    ),
+    Target(
+        "Request and reply, p99: wire over the tutorial's loop",
+        "request-reply",
+        ("p99",),
+        "wire",
+        "loop",
+        1,
+        False,
+    ),
+    Target(
+        "Across a veth pair, one TCP stream: the wire over UDP over socat's TUN over UDP",
+        "tunnel",
+        ("there", "back"),
+        "udp-wire",
+        "udp-socat",
+        6,
+        True,
+    ),
+    Target(
+        "Checksum over memcpy of the same 64 KiB",
+        "pure",
+        ("checksum_ratio",),
+        "library",
+        None,
+        0.8,
+        True,
+    ),
+    Target(
+        "Segmenting 64 KiB into segments of 1448 bytes, GB/s",
+        "pure",
+        ("segment",),
+        "library",
+        None,
+        15,
+        True,
+    ),
+    Target(
+        "Eight TCP streams, MTU 1500: four queues over one",
+        "tcp-8-1500",
+        ("there", "back"),
+        "wire-4-queues",
+        "wire",
+        1,
+        True,
+    ),
+    Target(
+        "Eight TCP streams, MTU 65520: four queues over one",
+        "tcp-8-65520",
+        ("there", "back"),
+        "wire-4-queues",
+        "wire",
+        1,
+        True,
+    ),
 )
 
 # Whose rate the ratios of a table are taken over, and the rate.
-REFERENCES = {"tcp": ("loop", "there"), "udp": ("loop", "arrived"), "request-reply": ("loop", "rate"),
-              "echo": ("loop-echo", "rate"), "tunnel": ("udp-socat", "there")}
+REFERENCES = {
+    "tcp": ("loop", "there"),
+    "udp": ("loop", "arrived"),
+    "request-reply": ("loop", "rate"),
+    "echo": ("loop-echo", "rate"),
+    "tunnel": ("udp-socat", "there"),
+}
 
 Spread = collections.namedtuple("Spread", "median low high")
 
@@ -56,7 +135,9 @@ def summarize(rounds):
 def ratio(values, metric, peer, other):
     """Of two peers, within each round in which both succeeded."""
     pairs = zip(values.get(peer, ()), values.get(other, ()))
-    return spread([a[metric] / b[metric] for a, b in pairs if a and b and a.get(metric) and b.get(metric)])
+    return spread(
+        [a[metric] / b[metric] for a, b in pairs if a and b and a.get(metric) and b.get(metric)]
+    )
 
 
 def number(value, digits):
@@ -64,7 +145,7 @@ def number(value, digits):
 
 
 def text_of(metric, numbers):
-    """"12.30 (11.95-12.80) Gbit/s"; without the range where there was one round only."""
+    """ "12.30 (11.95-12.80) Gbit/s"; without the range where there was one round only."""
     digits, unit = METRICS[metric].digits, METRICS[metric].unit
     return f"{range_of(numbers, digits)} {unit}".strip()
 
@@ -116,8 +197,10 @@ def case_table(case, run):
     metrics = list(dict.fromkeys(metric for summary in summaries.values() for metric in summary))
     if case.name == "pure":
         summary = next(iter(summaries.values()))
-        return ["| | |", "| --- | ---: |"] + [f"| {METRICS[metric].title} | {text_of(metric, summary[metric])} |"
-                                             for metric in metrics]
+        return ["| | |", "| --- | ---: |"] + [
+            f"| {METRICS[metric].title} | {text_of(metric, summary[metric])} |"
+            for metric in metrics
+        ]
     reference = reference_of(case)
     if reference and (reference[0] not in summaries or reference[1] not in metrics):
         reference = None
@@ -126,7 +209,10 @@ def case_table(case, run):
         head.append(f"{METRICS[reference[1]].title}, times {reference[0]}")
     lines = [f"| | {' | '.join(head)} |", "| --- |" + " ---: |" * len(head)]
     for name, summary in summaries.items():
-        cells = [range_of(summary[metric], METRICS[metric].digits) if metric in summary else "" for metric in metrics]
+        cells = [
+            range_of(summary[metric], METRICS[metric].digits) if metric in summary else ""
+            for metric in metrics
+        ]
         if reference:
             times = ratio(values, reference[1], name, reference[0])
             cells.append(range_of(times, 2) if times else "")
@@ -140,18 +226,37 @@ def machine_table(machine, run):
     options = run.options
     rows = [
         ("Date", f"{machine['date']}, {machine['took_seconds']} s"),
-        ("Machine", f"{machine['cpu']}, {machine['processors']} processors of which {machine['processors_used']} were used, "
-                    f"{machine['memory_gib']} GiB; virtual: {machine['virtual']}"),
+        (
+            "Machine",
+            f"{machine['cpu']}, {machine['processors']} processors of which "
+            f"{machine['processors_used']} were used, "
+            f"{machine['memory_gib']} GiB; virtual: {machine['virtual']}",
+        ),
         ("Kernel", f"Linux {machine['kernel']}, {machine['system']}"),
-        ("TCP", f"{machine['congestion']}; connections of the programs themselves: the system's "
-                f"{machine['congestion_default']}"),
-        ("vnic", f"{machine['vnic']}" + (f", commit {machine['commit']}" if machine["commit"] else "")),
+        (
+            "TCP",
+            f"{machine['congestion']}; connections of the programs themselves: the system's "
+            f"{machine['congestion_default']}",
+        ),
+        (
+            "vnic",
+            f"{machine['vnic']}" + (f", commit {machine['commit']}" if machine["commit"] else ""),
+        ),
         ("Compiler", machine["compiler"]),
-        ("Compared with", ", ".join(f"{name} {version}" for name, version in machine["programs"].items())),
-        ("Rounds", f"{options.repeats}, interleaved; {options.seconds:g} s each after a warm-up of "
-                   f"{run.settings.warmup:g} s"),
-        ("Other work on the machine", f"{idle.median:.0f} % of the processors ({idle.low:.0f}–{idle.high:.0f}), "
-                                      "sampled before each round while nothing was measured"),
+        (
+            "Compared with",
+            ", ".join(f"{name} {version}" for name, version in machine["programs"].items()),
+        ),
+        (
+            "Rounds",
+            f"{options.repeats}, interleaved; {options.seconds:g} s each after a warm-up of "
+            f"{run.settings.warmup:g} s",
+        ),
+        (
+            "Other work on the machine",
+            f"{idle.median:.0f} % of the processors ({idle.low:.0f}–{idle.high:.0f}), "
+            "sampled before each round while nothing was measured",
+        ),
     ]
     return ["| | |", "| --- | --- |"] + [f"| {name} | {text} |" for name, text in rows]
 
@@ -159,9 +264,10 @@ def machine_table(machine, run):
 HOW = """\
 The figures are medians, with minimum and maximum in brackets; ratios are taken within a round, and
 then their median. Peers take turns within each round. Each measurement has network namespaces of
-its own. a, who connects and asks, is pinned to the first processor used and b to the second; programs
-between them may run on both. Only what arrives counts. CPU is the time of both processors, with all the kernel's
-work, for each 10⁹ bytes (each round trip) that arrived. `make bench` makes this page again.
+its own. a, who connects and asks, is pinned to the first processor used and b to the second;
+programs between them may run on both. Only what arrives counts. CPU is the time of both processors,
+with all the kernel's work, for each 10⁹ bytes (each round trip) that arrived. `make bench` makes
+this page again.
 """
 
 
@@ -169,14 +275,20 @@ def markdown(run, machine):
     lines = ["# Benchmark", "", "Written by `make bench`.", ""] + machine_table(machine, run) + [""]
     idle = spread(run.idle)
     if idle and idle.median > 5:
-        lines += [f"**The machine was not quiet** ({idle.median:.0f} % busy with other work): take these figures "
-                  "for what they are.", ""]
+        lines += [
+            f"**The machine was not quiet** ({idle.median:.0f} % busy with other work): "
+            "take these figures "
+            "for what they are.",
+            "",
+        ]
     lines += [HOW]
     judged = judge(run)
     if judged:
         lines += ["## Targets", "", "| | wanted | measured | |", "| --- | ---: | ---: | --- |"]
-        lines += [f"| {text} | {wanted} | {range_of(got, 2) if got else ''} | {result} |"
-                  for text, wanted, got, result in judged] + [""]
+        lines += [
+            f"| {text} | {wanted} | {range_of(got, 2) if got else ''} | {result} |"
+            for text, wanted, got, result in judged
+        ] + [""]
     lines += ["## Measured", "", "![The same as bars](latest.svg)", ""]
     for case in CASES:
         table = case_table(case, run) if case.name in run.values else []
@@ -185,27 +297,47 @@ def markdown(run, machine):
     lines += ["## The peers", ""]
     used = [name for name in PEERS if any(name in values for values in run.values.values())]
     lines += [f"- {name}: {PEERS[name].text}" for name in used] + [""]
-    left_out = [f"- {case}, {name}: {reason}" for case, names in run.skipped.items() for name, reason in names.items()]
-    left_out += [f"- {case}, {name}, round {number}: {text}" for case, name, number, text in run.failures]
+    left_out = [
+        f"- {case}, {name}: {reason}"
+        for case, names in run.skipped.items()
+        for name, reason in names.items()
+    ]
+    left_out += [
+        f"- {case}, {name}, round {number}: {text}" for case, name, number, text in run.failures
+    ]
     if left_out:
         lines += ["## Left out", ""] + left_out + [""]
     return "\n".join(lines)
 
 
 def raw(run, machine):
-    return {"machine": machine, "rounds": run.options.repeats, "seconds": run.options.seconds,
-            "warmup": run.settings.warmup, "busy_before_percent": [round(idle, 1) for idle in run.idle],
-            "cases": run.values, "skipped": run.skipped,
-            "failures": [dict(zip(("case", "peer", "round", "text"), failure)) for failure in run.failures],
-            "targets": [{"text": text, "wanted": wanted, "measured": got and got._asdict(), "verdict": result}
-                        for text, wanted, got, result in judge(run)]}
+    return {
+        "machine": machine,
+        "rounds": run.options.repeats,
+        "seconds": run.options.seconds,
+        "warmup": run.settings.warmup,
+        "busy_before_percent": [round(idle, 1) for idle in run.idle],
+        "cases": run.values,
+        "skipped": run.skipped,
+        "failures": [
+            dict(zip(("case", "peer", "round", "text"), failure)) for failure in run.failures
+        ],
+        "targets": [
+            {"text": text, "wanted": wanted, "measured": got and got._asdict(), "verdict": result}
+            for text, wanted, got, result in judge(run)
+        ],
+    }
 
 
 def panels(run):
     """What plot.draw() wants: (title, unit, [(label, kind, [Spread, ...])])."""
     for case in CASES:
-        metrics = {"tcp": ("there", "back"), "tunnel": ("there", "back"), "udp": ("arrived",),
-                   "latency": ("rate",)}.get(case.group)
+        metrics = {
+            "tcp": ("there", "back"),
+            "tunnel": ("there", "back"),
+            "udp": ("arrived",),
+            "latency": ("rate",),
+        }.get(case.group)
         if not metrics or case.name not in run.values:
             continue
         bars = []
@@ -236,12 +368,18 @@ def finish(run, machine, directory):
     if not directory:
         return
     os.makedirs(directory, exist_ok=True)
-    write(os.path.join(directory, "latest.json"), json.dumps(raw(run, machine), indent=1, ensure_ascii=False) + "\n")
+    write(
+        os.path.join(directory, "latest.json"),
+        json.dumps(raw(run, machine), indent=1, ensure_ascii=False) + "\n",
+    )
     write(os.path.join(directory, "latest.svg"), plot.draw(list(panels(run)), caption(machine)))
     write(os.path.join(directory, "latest.md"), markdown(run, machine))
     print(f"written: {os.path.relpath(directory)}/latest.md, .svg, .json")
 
 
 def caption(machine):
-    return (f"{machine['cpu']}, {len(machine['processors_used'].split(','))} processors, Linux {machine['kernel']}, "
-            f"{machine['vnic']}, {machine['date'][:10]}")
+    return (
+        f"{machine['cpu']}, {len(machine['processors_used'].split(','))} processors, "
+        f"Linux {machine['kernel']}, "
+        f"{machine['vnic']}, {machine['date'][:10]}"
+    )

@@ -3,11 +3,11 @@
  * stream listen|connect send|receive ADDRESS PORT STREAMS CONGESTION [WARMUP SECONDS CPUS]
  *
  * TCP streams as fast as they go, from one process to another, each of one thread with 128 KiB per
- * system call, as iperf3 does it. Unlike there, who connects may receive (a translating gateway lets
- * connections through in one direction only), and the receiver measures a window (measure.h).
- * CONGESTION names TCP's congestion control: what a machine has by default differs, and much depends on it.
- * WARMUP, SECONDS and CPUS are the receiver's, which prints one line of JSON and goes; the sender goes
- * when the receiver did.
+ * system call, as iperf3 does it. Unlike there, who connects may receive (a translating gateway
+ * lets connections through in one direction only), and the receiver measures a window (measure.h).
+ * CONGESTION names TCP's congestion control: what a machine has by default differs, and much
+ * depends on it. WARMUP, SECONDS and CPUS are the receiver's, which prints one line of JSON and
+ * goes; the sender goes when the receiver did.
  */
 #include "measure.h"
 
@@ -38,8 +38,8 @@ static int set_nonblocking(int fd)
 	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-static void open_streams(bool listens, const char *address, const char *port, const char *congestion, int *fds,
-			 int count)
+static void open_streams(bool listens, const char *address, const char *port,
+			 const char *congestion, int *fds, int count)
 {
 	struct sockaddr_in in = bench_address(address, port);
 	int one = 1, listener = -1;
@@ -47,7 +47,8 @@ static void open_streams(bool listens, const char *address, const char *port, co
 	if (listens) {
 		listener = open_socket(congestion);
 		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (bind(listener, (struct sockaddr *)&in, sizeof(in)) || listen(listener, STREAMS_MAX))
+		if (bind(listener, (struct sockaddr *)&in, sizeof(in)) ||
+		    listen(listener, STREAMS_MAX))
 			bench_die("listen");
 		bench_ready();
 	}
@@ -106,7 +107,8 @@ static int receive_all(int epoll, struct bench_window *window)
 			if (n < 0 && (errno == EAGAIN || errno == EINTR))
 				continue;
 			if (n <= 0) {
-				fprintf(stderr, "stream: the sender ended first: %s\n", n ? strerror(errno) : "closed");
+				fprintf(stderr, "stream: the sender ended first: %s\n",
+					n ? strerror(errno) : "closed");
 				return 1;
 			}
 			step = bench_window_step(window, bench_now());
@@ -114,32 +116,36 @@ static int receive_all(int epoll, struct bench_window *window)
 				bytes += (uint64_t)n;
 		}
 	}
-	printf("{\"bytes\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.3f}\n", (unsigned long long)bytes,
-	       window->closes - window->opens, window->busy);
+	printf("{\"bytes\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.3f}\n",
+	       (unsigned long long)bytes, window->closes - window->opens, window->busy);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	int fds[STREAMS_MAX], epoll = epoll_create1(EPOLL_CLOEXEC);
-	int streams = argc > 5 ? atoi(argv[5]) : 0;
+	int streams = argc > 5 ? (int)bench_number(argv[5]) : 0;
 	bool sends = argc > 2 && !strcmp(argv[2], "send");
 
-	if ((argc != 7 && argc != 10) || sends != (argc == 7) || streams < 1 || streams > STREAMS_MAX) {
-		fprintf(stderr, "usage: stream listen|connect send|receive ADDRESS PORT STREAMS CONGESTION "
-				"[WARMUP SECONDS CPUS]\n");
+	if ((argc != 7 && argc != 10) || sends != (argc == 7) || streams < 1 ||
+	    streams > STREAMS_MAX) {
+		fprintf(stderr,
+			"usage: stream listen|connect send|receive ADDRESS PORT STREAMS CONGESTION "
+			"[WARMUP SECONDS CPUS]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	open_streams(!strcmp(argv[1], "listen"), argv[3], argv[4], argv[6], fds, streams);
 	for (int i = 0; i < streams; i++) {
-		struct epoll_event event = {.events = sends ? EPOLLOUT : EPOLLIN, .data.fd = fds[i]};
+		struct epoll_event event = {.events = sends ? EPOLLOUT : EPOLLIN,
+					    .data.fd = fds[i]};
 
 		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event))
 			bench_die("epoll_ctl");
 	}
 	if (sends)
 		return send_all(epoll);
-	return receive_all(epoll, &(struct bench_window){
-					  .warmup = atof(argv[7]), .seconds = atof(argv[8]), .cpus = argv[9]});
+	return receive_all(epoll, &(struct bench_window){.warmup = bench_number(argv[7]),
+							 .seconds = bench_number(argv[8]),
+							 .cpus = argv[9]});
 }

@@ -4,9 +4,9 @@
  * udp receive ADDRESS PORT BYTES WARMUP SECONDS CPUS
  *
  * Datagrams of one size as fast as they go: one per system call, or with UDP_SEGMENT as many as one
- * call takes. What counts is what arrives (measure.h). The receiver is the same for both: UDP_GRO, and
- * as many buffers per call as there are. Each datagram begins with its number, so that the receiver can
- * tell which came out of order or twice.
+ * call takes. What counts is what arrives (measure.h). The receiver is the same for both: UDP_GRO,
+ * and as many buffers per call as there are. Each datagram begins with its number, so that the
+ * receiver can tell which came out of order or twice.
  */
 #include "measure.h"
 
@@ -53,14 +53,16 @@ static int send_all(int fd, size_t size, bool gso, double seconds)
 	while (now < start + seconds) {
 		for (size_t i = 0; i < count; i++)
 			put64(buffers[0] + i * size, number + i);
-		/* Refused ones show at the receiver as lost: what is not waited for is not sent again. */
-		if (send(fd, buffers[0], count * size, 0) < 0 && errno != ENOBUFS && errno != EAGAIN)
+		/* A refused one is not sent again: the receiver counts it as lost. */
+		if (send(fd, buffers[0], count * size, 0) < 0 && errno != ENOBUFS &&
+		    errno != EAGAIN)
 			bench_die("send");
 		number += count;
 		if (gso || ++calls % 16 == 0)
 			now = bench_now();
 	}
-	printf("{\"sent\": %llu, \"seconds\": %.6f}\n", (unsigned long long)(number - 1), now - start);
+	printf("{\"sent\": %llu, \"seconds\": %.6f}\n", (unsigned long long)(number - 1),
+	       now - start);
 	return 0;
 }
 
@@ -116,21 +118,24 @@ static int receive_all(int fd, size_t size, struct bench_window *window)
 			}
 		}
 	}
-	printf("{\"datagrams\": %llu, \"bytes\": %llu, \"late\": %llu, \"numbers\": %llu, \"seconds\": %.6f, "
+	printf("{\"datagrams\": %llu, \"bytes\": %llu, \"late\": %llu, \"numbers\": %llu, "
+	       "\"seconds\": %.6f, "
 	       "\"cpu_seconds\": %.3f}\n",
-	       (unsigned long long)arrived, (unsigned long long)(arrived * size), (unsigned long long)late,
-	       (unsigned long long)(last - first + 1), window->closes - window->opens, window->busy);
+	       (unsigned long long)arrived, (unsigned long long)(arrived * size),
+	       (unsigned long long)late, (unsigned long long)(last - first + 1),
+	       window->closes - window->opens, window->busy);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	bool sends = argc == 7 && !strcmp(argv[1], "send");
-	size_t size = argc > 4 ? (size_t)atoi(argv[4]) : 0;
+	size_t size = argc > 4 ? (size_t)bench_number(argv[4]) : 0;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in in;
 
-	if ((!sends && (argc != 8 || strcmp(argv[1], "receive") != 0)) || size < 8 || size > SUPER_BYTES) {
+	if ((!sends && (argc != 8 || strcmp(argv[1], "receive") != 0)) || size < 8 ||
+	    size > SUPER_BYTES) {
 		fprintf(stderr, "usage: udp send ADDRESS PORT BYTES plain|gso SECONDS\n"
 				"       udp receive ADDRESS PORT BYTES WARMUP SECONDS CPUS\n");
 		return 2;
@@ -139,10 +144,12 @@ int main(int argc, char **argv)
 	if (sends) {
 		if (connect(fd, (struct sockaddr *)&in, sizeof(in)))
 			bench_die("connect");
-		return send_all(fd, size, !strcmp(argv[5], "gso"), atof(argv[6]));
+		return send_all(fd, size, !strcmp(argv[5], "gso"), bench_number(argv[6]));
 	}
 	if (bind(fd, (struct sockaddr *)&in, sizeof(in)))
 		bench_die("bind");
-	return receive_all(fd, size, &(struct bench_window){
-					     .warmup = atof(argv[5]), .seconds = atof(argv[6]), .cpus = argv[7]});
+	return receive_all(fd, size,
+			   &(struct bench_window){.warmup = bench_number(argv[5]),
+						  .seconds = bench_number(argv[6]),
+						  .cpus = argv[7]});
 }

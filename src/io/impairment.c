@@ -67,7 +67,8 @@ static bool parse_scaled(const char *text, const struct suffix *suffixes, double
 	char *end;
 	double number;
 
-	if (text[0] < '0' || text[0] > '9')
+	/* strtod(3) would also take "inf", "nan", "0x1p3" and a sign. */
+	if (text[0] < '0' || text[0] > '9' || text[1] == 'x' || text[1] == 'X')
 		return false;
 	errno = 0;
 	number = strtod(text, &end);

@@ -43,6 +43,7 @@ enum segmentation {
 struct device_queue {
 	_Alignas(64) uint64_t malformed; /* of the device's statistics, that we have counted */
 	unsigned refusals[SEGMENTATIONS];
+	bool is_given_up[SEGMENTATIONS];
 	bool in_doubt; /* a super-packet was refused: are its segments? */
 	enum segmentation doubt;
 };
@@ -307,6 +308,7 @@ static void prove(struct vnic_port *port, unsigned queue)
 	own->in_doubt = false;
 	if (++own->refusals[own->doubt] < REFUSALS_MOST)
 		return;
+	own->is_given_up[own->doubt] = true;
 	port->queues[queue].offloads &=
 		~(TUNNEL_OFFLOADS | (unsigned)(is_udp ? VNIC_OFFLOAD_USO : TCP_OFFLOADS));
 	if (!atomic_flag_test_and_set(&state->is_told))
@@ -338,8 +340,11 @@ static int send(struct vnic_port *port, unsigned queue, const struct vnic_packet
 
 	while (done < count) {
 		const struct vnic_packet *packet = &packets[done];
-		int code = vn_device_offer(port->device, queue, packet, count - done);
+		int code;
 
+		if (packet->gso_type != VNIC_GSO_NONE && own->is_given_up[segmentation_of(packet)])
+			break; /* since the burst was made */
+		code = vn_device_offer(port->device, queue, packet, count - done);
 		if (code == -ENODEV)
 			return gone(port, queue);
 		if (code > 0) {
@@ -348,7 +353,7 @@ static int send(struct vnic_port *port, unsigned queue, const struct vnic_packet
 			continue;
 		}
 		own->in_doubt = false;
-		if (packet->gso_type != VNIC_GSO_NONE && !packet->gso_tunnel && code != -EAGAIN) {
+		if (packet->gso_type != VNIC_GSO_NONE && code != -EAGAIN) {
 			own->in_doubt = true;
 			own->doubt = segmentation_of(packet);
 			break;

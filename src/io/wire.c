@@ -49,10 +49,15 @@
 
 #define HEADROOM_BYTES 128
 #define CACHE_LINE_BYTES 64
+/*
+ * What one burst shall hold in all, as far as the last one tells: then what was received is still in
+ * the second-level cache when it is sent.
+ */
+#define BURST_BYTES (256 * 1024)
+#define BURST_LEAST 2
 /* The longest segment, for each packet of a burst. */
 #define OUTLET_BYTES ((size_t)VNIC_BURST_PACKETS * (VNIC_PACKET_BYTES + CACHE_LINE_BYTES))
 #define TCP_OFFLOADS (VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6)
-#define TUNNEL_OFFLOADS (VNIC_OFFLOAD_UDP_TUNNEL | VNIC_OFFLOAD_UDP_TUNNEL_CSUM)
 
 /* Packets that are to be sent at once, and memory for segments among them. */
 struct outlet {
@@ -68,6 +73,7 @@ struct lane {
 	struct vn_impair *impair; /* NULL: none */
 	bool ended;               /* the source has no more */
 	bool is_full;             /* the source waits for room at the other end */
+	unsigned wanted;          /* how many packets to receive at once */
 };
 
 struct worker {
@@ -344,11 +350,25 @@ static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_pack
 		what |= VNIC_MERGE_TCP;
 	if (offloads & VNIC_OFFLOAD_USO)
 		what |= VNIC_MERGE_UDP;
-	if (what == 0 || !(offloads & VNIC_OFFLOAD_CSUM) || count < 2)
+	if (what == 0 || !(offloads & VNIC_OFFLOAD_CSUM) || count < 2 ||
+	    lane->to->cuts_superpackets)
 		return count;
 	if (packets == vnic_burst_packets(worker->burst))
 		take_home(worker, packets, count);
 	return vnic_packets_merge(packets, count, worker->wire->layer, what);
+}
+
+/* Learn from a burst how many packets the next one should have. */
+static void learn_wanted(struct lane *lane, const struct vnic_packet *packets, unsigned count)
+{
+	uint64_t bytes = 1;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += packets[i].length_bytes;
+	bytes = BURST_BYTES * (uint64_t)count / bytes;
+	if (bytes > VNIC_BURST_PACKETS)
+		bytes = VNIC_BURST_PACKETS;
+	lane->wanted = bytes > BURST_LEAST ? (unsigned)bytes : BURST_LEAST;
 }
 
 /* Receiving. Returns how many packets there were, or -1: the run is over. */
@@ -356,7 +376,7 @@ static int serve(struct worker *worker, struct lane *lane)
 {
 	struct vnic_packet *packets = vnic_burst_packets(worker->burst);
 	struct vnic_port *from = lane->from, *to = lane->to;
-	unsigned wanted = VNIC_BURST_PACKETS;
+	unsigned wanted = lane->wanted;
 	int count;
 
 	if (lane->ended)
@@ -382,6 +402,7 @@ static int serve(struct worker *worker, struct lane *lane)
 	worker->now_ns = vn_now_ns();
 	vn_spin_traffic(&worker->spin, worker->now_ns);
 	vn_port_count_in(from, worker->index, packets, (unsigned)count);
+	learn_wanted(lane, packets, (unsigned)count);
 	if (lane->impair)
 		return convey(worker, lane, SINK_IMPAIR, packets, (unsigned)count) < 0 ? -1
 										       : count;
@@ -594,6 +615,7 @@ static void begin_run(struct vnic_wire *wire)
 		for (unsigned j = 0; j < 2; j++) {
 			worker->lanes[j].ended = false;
 			worker->lanes[j].is_full = false;
+			worker->lanes[j].wanted = VNIC_BURST_PACKETS;
 			worker->deadlines_ns[j] =
 				i == 0 && wire->ports[j]->kind->advance ? 0 : VN_NEVER;
 		}
@@ -604,6 +626,9 @@ static void begin_run(struct vnic_wire *wire)
 static int finish(struct vnic_wire *wire, struct vnic_error *error)
 {
 	vn_wake_clear(wire->stop);
+	for (unsigned i = 0; i < 2; i++)
+		if (wire->ports[i]->kind->stop)
+			wire->ports[i]->kind->stop(wire->ports[i]);
 	for (unsigned i = 0; i < wire->worker_count; i++)
 		for (unsigned j = 0; j < 2; j++)
 			if (wire->workers[i].lanes[j].impair)
@@ -680,27 +705,6 @@ static void choose_layer(struct vnic_wire *wire)
 		first->layer = VNIC_LAYER_IP;
 	second->layer = first->layer;
 	wire->layer = (enum vnic_layer)first->layer;
-}
-
-/* Super-packets inside of a UDP tunnel nobody but a kernel can cut. */
-static int leave_out_tunnels(struct vnic_wire *wire, unsigned number, struct vnic_error *error)
-{
-	struct vnic_port *port = wire->ports[number], *other = wire->ports[1 - number];
-	bool is_impaired = vnic_impairment_is_any(&wire->impairments[0]) ||
-			   vnic_impairment_is_any(&wire->impairments[1]);
-	unsigned offloads = port->queues[0].offloads, wanted = offloads;
-	int code;
-
-	if (!(other->queues[0].offloads & VNIC_OFFLOAD_UDP_TUNNEL) || is_impaired)
-		wanted &= ~(unsigned)TUNNEL_OFFLOADS;
-	if (!(other->queues[0].offloads & VNIC_OFFLOAD_UDP_TUNNEL_CSUM))
-		wanted &= ~(unsigned)VNIC_OFFLOAD_UDP_TUNNEL_CSUM;
-	if (!port->device || wanted == offloads)
-		return 0;
-	code = vnic_device_set_offloads(port->device, wanted, error);
-	for (unsigned i = 0; i < port->queue_count && code == 0; i++)
-		port->queues[i].offloads = vnic_device_offloads(port->device);
-	return code;
 }
 
 /* Make the MTU of an interface for which nobody asked for one fit the other end. */
@@ -809,11 +813,8 @@ static int join(struct vnic_wire *wire, struct vnic_error *error)
 	int code = 0;
 
 	choose_layer(wire);
-	for (unsigned i = 0; i < 2 && code == 0; i++) {
-		code = leave_out_tunnels(wire, i, error);
-		if (code == 0)
-			code = fit_mtu(wire, i, error);
-	}
+	for (unsigned i = 0; i < 2 && code == 0; i++)
+		code = fit_mtu(wire, i, error);
 	for (unsigned i = 0; i < 2 && code == 0; i++)
 		if (wire->ports[i]->kind->attach)
 			code = wire->ports[i]->kind->attach(wire->ports[i], error);

@@ -146,7 +146,7 @@ const char *vn_endpoint_format(const struct vn_endpoint *endpoint, char *text)
 }
 
 bool vn_endpoint_equal(const struct vn_endpoint *endpoint, const struct sockaddr_storage *other,
-		      socklen_t other_length_bytes)
+		       socklen_t other_length_bytes)
 {
 	const struct sockaddr_in *four = (const struct sockaddr_in *)&endpoint->address;
 	const struct sockaddr_in *other_four = (const struct sockaddr_in *)other;

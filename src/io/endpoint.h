@@ -45,7 +45,7 @@ const char *vn_endpoint_format(const struct vn_endpoint *endpoint, char *text);
 
 /** Same address and port (and, of link-local addresses, the same interface)? */
 bool vn_endpoint_equal(const struct vn_endpoint *endpoint, const struct sockaddr_storage *other,
-		      socklen_t other_length_bytes);
+		       socklen_t other_length_bytes);
 
 /** 0: none yet. */
 uint16_t vn_endpoint_port(const struct vn_endpoint *endpoint);

@@ -27,6 +27,8 @@ static const struct vn_port_kind *const kinds[] = {
 	&vn_port_tun,
 	&vn_port_tap,
 	&vn_port_udp,
+	&vn_port_tcp,
+	&vn_port_tcp_listen,
 	&vn_port_discard,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))

@@ -125,6 +125,11 @@ struct vn_port_kind {
 	 * NULL: VN_PORT_NEVER.
 	 */
 	uint64_t (*advance)(struct vnic_port *port, uint64_t now_ns);
+	/*
+	 * The run is over, and all its threads have ended: what send took and has not left the port
+	 * leaves it now or is counted as dropped. NULL: nothing to do.
+	 */
+	void (*stop)(struct vnic_port *port);
 };
 
 /** Each has cache lines of its own: only the queue's thread writes it. */
@@ -146,6 +151,8 @@ struct vnic_port {
 	_Atomic unsigned most_bytes; /* of a packet towards it; 0: VNIC_PACKET_BYTES */
 	/* Packets from it may be super-packets, or may have been merged by a kernel already. */
 	bool gives_superpackets;
+	/* It takes them only to cut them itself: to merge plain packets for it is in vain. */
+	bool cuts_superpackets;
 	/* Packets from it are to wait where the other end has no room: see room. */
 	bool is_patient;
 	/* Its own time has changed outside of advance: advance is called before the next wait. */
@@ -157,6 +164,8 @@ struct vnic_port {
 extern const struct vn_port_kind vn_port_tun;
 extern const struct vn_port_kind vn_port_tap;
 extern const struct vn_port_kind vn_port_udp;
+extern const struct vn_port_kind vn_port_tcp;
+extern const struct vn_port_kind vn_port_tcp_listen;
 extern const struct vn_port_kind vn_port_discard;
 
 /** Say what the port is called from now on: printf(3). @return 0 or -ENOMEM */

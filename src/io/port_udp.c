@@ -73,7 +73,8 @@ enum presence {
 
 /* Room for what recvmmsg(2) tells of one message. */
 struct ancillary {
-	_Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t))];
+	_Alignas(struct cmsghdr)
+		uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t))];
 };
 struct segment_size {
 	_Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
@@ -98,8 +99,8 @@ struct udp_port {
 	unsigned header_bytes; /* IP and UDP */
 	unsigned first_most_bytes;
 	enum presence presence;
-	bool is_refused;      /* send is held back */
-	bool was_tried;       /* since the last refusal */
+	bool is_refused; /* send is held back */
+	bool was_tried;  /* since the last refusal */
 	uint64_t refused_ns;
 	uint64_t tried_ns;
 	struct vn_udp_batch batch;
@@ -274,8 +275,6 @@ static void give_up_segments(struct vnic_port *port)
 /* A message was refused with this errno: settle it by other means. */
 static void settle(struct vnic_port *port, const struct vn_udp_message *message, int code)
 {
-	struct udp_port *state = port->state;
-
 	learn(port, code);
 	if (message->packets > 1 &&
 	    (code == EIO || code == EINVAL || code == EMSGSIZE || code == EOPNOTSUPP)) {
@@ -425,8 +424,7 @@ static uint32_t read_ancillary(struct vnic_port *port, struct msghdr *header, ui
 			memcpy(&segment, CMSG_DATA(control), sizeof(segment));
 			if (segment > 0 && (uint32_t)segment < length)
 				size = (uint32_t)segment;
-		} else if (control->cmsg_level == SOL_SOCKET &&
-			   control->cmsg_type == SO_RXQ_OVFL &&
+		} else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_RXQ_OVFL &&
 			   control->cmsg_len >= CMSG_LEN(sizeof(overflows))) {
 			memcpy(&overflows, CMSG_DATA(control), sizeof(overflows));
 			count_overflows(port, overflows);
@@ -473,8 +471,8 @@ static int fill(struct vnic_port *port)
 	receiver->count = (unsigned)got;
 	for (int i = 0; i < got; i++)
 		bytes += receiver->messages[i].msg_len;
-	receiver->wanted = bytes / (unsigned)got >= LONG_MESSAGE_BYTES ? LONG_MESSAGES
-								       : VN_UDP_MESSAGES;
+	receiver->wanted =
+		bytes / (unsigned)got >= LONG_MESSAGE_BYTES ? LONG_MESSAGES : VN_UDP_MESSAGES;
 	return 0;
 }
 
@@ -732,8 +730,8 @@ static int prepare(struct vnic_port *port, struct vnic_error *error)
 		receiver->parts[i].iov_len = RECEIVE_BYTES;
 		reset_message(receiver, i);
 	}
-	state->header_bytes = state->peer.address.ss_family == AF_INET6 ? IPV6_HEADERS_BYTES
-									: IPV4_HEADERS_BYTES;
+	state->header_bytes =
+		state->peer.address.ss_family == AF_INET6 ? IPV6_HEADERS_BYTES : IPV4_HEADERS_BYTES;
 	state->batch.segments = true;
 	state->batch.most_bytes = state->peer.address.ss_family == AF_INET6
 					  ? IP_MOST_BYTES - 8
@@ -764,6 +762,7 @@ static int open_udp(struct vnic_port *port, const char *rest, struct vnic_error 
 	refresh_most_bytes(port);
 	state->first_most_bytes = port->most_bytes;
 	port->queues[0].offloads = VNIC_OFFLOAD_ALL;
+	port->cuts_superpackets = true;
 	if (vn_port_rename(port, "udp:%s-%s", vn_endpoint_format(&state->local, local),
 			   vn_endpoint_format(&state->peer, peer)) < 0)
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for a port");

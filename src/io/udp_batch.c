@@ -112,7 +112,8 @@ unsigned vn_udp_split_next(struct vn_udp_split *split, struct vnic_packet *packe
 	unsigned made = 0;
 
 	while (made < count && split->offset_bytes < split->length_bytes) {
-		uint32_t length = least(split->size_bytes, split->length_bytes - split->offset_bytes);
+		uint32_t length =
+			least(split->size_bytes, split->length_bytes - split->offset_bytes);
 
 		packets[made++] = (struct vnic_packet){
 			.data = split->data + split->offset_bytes,

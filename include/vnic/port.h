@@ -50,7 +50,8 @@ enum vnic_port_event {
 	VNIC_PORT_RENAMED,         /**< the interface has another name */
 	/** The kernel granted offloads and then refused to segment: that is done here from now on */
 	VNIC_PORT_SOFTWARE_GSO,
-	VNIC_PORT_END /**< a source has no more packets */
+	VNIC_PORT_END, /**< a source has no more packets, or a sink nobody who reads it */
+	VNIC_PORT_FULL /**< pcap: the file takes no more packets; told once */
 };
 /** "connected", "link-down", ...; "unknown" for a value that is none. */
 VNIC_API const char *vnic_port_event_name(enum vnic_port_event event);

@@ -29,6 +29,10 @@ static const struct vn_port_kind *const kinds[] = {
 	&vn_port_udp,
 	&vn_port_tcp,
 	&vn_port_tcp_listen,
+	&vn_port_exec,
+	&vn_port_unix,
+	&vn_port_unix_listen,
+	&vn_port_pcap,
 	&vn_port_discard,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -192,6 +196,7 @@ const char *vnic_port_event_name(enum vnic_port_event event)
 		[VNIC_PORT_RENAMED] = "renamed",
 		[VNIC_PORT_SOFTWARE_GSO] = "software-gso",
 		[VNIC_PORT_END] = "end",
+		[VNIC_PORT_FULL] = "full",
 	};
 
 	if ((unsigned)event >= sizeof(names) / sizeof(names[0]) || !names[event])

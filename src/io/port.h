@@ -166,6 +166,10 @@ extern const struct vn_port_kind vn_port_tap;
 extern const struct vn_port_kind vn_port_udp;
 extern const struct vn_port_kind vn_port_tcp;
 extern const struct vn_port_kind vn_port_tcp_listen;
+extern const struct vn_port_kind vn_port_exec;
+extern const struct vn_port_kind vn_port_unix;
+extern const struct vn_port_kind vn_port_unix_listen;
+extern const struct vn_port_kind vn_port_pcap;
 extern const struct vn_port_kind vn_port_discard;
 
 /** Say what the port is called from now on: printf(3). @return 0 or -ENOMEM */

@@ -118,8 +118,8 @@ static void cut_and_take(struct burst *burst, const struct vnic_packet *packet,
 /* Merges, and takes everything apart again. Returns the number of packets in the result. */
 static unsigned merge(struct burst *burst, enum vnic_layer layer, unsigned what, const char *name)
 {
-	struct vnic_packet originals[VNIC_BURST_PACKETS];
-	const uint8_t *memory[VNIC_BURST_PACKETS];
+	struct vnic_packet originals[VNIC_BURST_PACKETS] = {{.data = NULL}};
+	const uint8_t *memory[VNIC_BURST_PACKETS] = {NULL};
 	unsigned found;
 
 	memset(burst->taken, 0, sizeof(burst->taken));

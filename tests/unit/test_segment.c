@@ -462,7 +462,7 @@ static void set_ipv4_at(uint32_t start, unsigned at, uint8_t value)
 
 	header[at] = value;
 	header[10] = header[11] = 0;
-	sum = vnic_checksum(header, (header[0] & 15u) * 4u);
+	sum = vnic_checksum(header, (size_t)(header[0] & 15) * 4);
 	header[10] = (uint8_t)(sum >> 8);
 	header[11] = (uint8_t)sum;
 }
@@ -783,7 +783,7 @@ static void test_every_truncation_is_refused(void **state)
 
 		sample_build_super(&cuts[i].sample, cuts[i].gso_size, &super);
 		length = super.length_bytes;
-		for (uint32_t cut = 0; cut < length && cut < 600; cut++) {
+		for (uint32_t cut = 1; cut < length && cut < 600; cut++) {
 			struct vnic_packet exact = super;
 
 			exact.data = exact_copy(super.data, cut);

@@ -161,7 +161,10 @@ def judge(run):
     """(text, wanted, Spread or None, verdict) of each target whose case was run."""
     judged = []
     for target in TARGETS:
-        if target.case not in run.values:
+        if target.case not in run.values or not run.wanted >= {
+            target.peer,
+            target.other or target.peer,
+        }:
             continue
         values = run.values[target.case]
         for metric in target.metrics:

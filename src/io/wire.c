@@ -27,7 +27,7 @@
  * then, into an outlet of its own, since the first still holds what follows.
  *
  * A packet that a port lends (its memory is the port's) cannot grow there, as merging would have it.
- * Where it looks like the first of its flow it is copied; if that guess is wrong, it is not merged.
+ * One that something is merged to is copied first.
  */
 #include <errno.h>
 #include <sched.h>
@@ -37,7 +37,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 #include <vnic/link.h>
-#include <vnic/merge.h>
 #include <vnic/segment.h>
 #include <vnic/wire.h>
 
@@ -46,6 +45,7 @@
 #include "io/impair.h"
 #include "io/port.h"
 #include "io/wait.h"
+#include "packet/merge.h"
 
 #define HEADROOM_BYTES 128
 #define CACHE_LINE_BYTES 64
@@ -306,40 +306,6 @@ static int convey(struct worker *worker, struct lane *lane, enum sink sink,
 
 /* Merging. */
 
-/* A guess, for which a wrong answer only costs speed: do two packets belong to one flow? */
-static bool look_alike(const struct vnic_packet *one, const struct vnic_packet *other,
-		       enum vnic_layer layer)
-{
-	uint32_t network = layer == VNIC_LAYER_ETHERNET ? VNIC_ETHERNET_HEADER_BYTES : 0;
-	uint32_t from = network + 12, to = network + 24; /* IPv4: addresses and ports */
-
-	if (one->length_bytes <= network || other->length_bytes > one->length_bytes)
-		return false; /* nothing follows a short one */
-	if (one->data[network] >> 4 == 6) {
-		from = network + 8;
-		to = network + 44;
-	}
-	return other->length_bytes >= to && memcmp(one->data + from, other->data + from, to - from) == 0;
-}
-
-/* Give packets that are lent, and may become the first of merged ones, memory to grow in. */
-static void take_home(struct worker *worker, struct vnic_packet *packets, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		struct vnic_packet *packet = &packets[i];
-		const struct vnic_packet *home = &worker->homes[i];
-
-		if (packet->data == home->data || packet->capacity_bytes > packet->length_bytes ||
-		    packet->length_bytes > home->capacity_bytes ||
-		    (i > 0 && look_alike(&packets[i - 1], packet, worker->wire->layer)))
-			continue;
-		memcpy(home->data, packet->data, packet->length_bytes);
-		packet->data = home->data;
-		packet->capacity_bytes = home->capacity_bytes;
-		packet->headroom_bytes = home->headroom_bytes;
-	}
-}
-
 static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_packet *packets,
 		      unsigned count)
 {
@@ -353,9 +319,10 @@ static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_pack
 	if (what == 0 || !(offloads & VNIC_OFFLOAD_CSUM) || count < 2 ||
 	    lane->to->cuts_superpackets)
 		return count;
-	if (packets == vnic_burst_packets(worker->burst))
-		take_home(worker, packets, count);
-	return vnic_packets_merge(packets, count, worker->wire->layer, what);
+	/* What was delayed has memory to grow in. */
+	return vn_packets_merge(packets,
+				packets == vnic_burst_packets(worker->burst) ? worker->homes : NULL,
+				count, worker->wire->layer, what);
 }
 
 /* Learn from a burst how many packets the next one should have. */

@@ -28,6 +28,7 @@
 
 #include "base/bytes.h"
 #include "packet/checksum.h"
+#include "packet/merge.h"
 
 #define IPV4_TOTAL_OFFSET 2
 #define IPV4_IDENTIFICATION_OFFSET 4
@@ -60,6 +61,7 @@ struct layout {
 struct head {
 	struct layout layout;
 	struct vnic_packet *packet;
+	const struct vnic_packet *home; /* NULL: none, or the packet is there */
 	unsigned segments;
 	uint32_t size_bytes; /* of each segment's payload */
 	uint32_t sequence;
@@ -328,7 +330,7 @@ static bool ends_here(const struct head *head, const struct vnic_packet *packet,
 }
 
 static void begin_head(struct merger *merger, struct vnic_packet *packet,
-		       const struct layout *layout)
+		       const struct vnic_packet *home, const struct layout *layout)
 {
 	const uint8_t *network = packet->data + layout->network;
 	struct head *head = &merger->heads[merger->count++];
@@ -336,6 +338,7 @@ static void begin_head(struct merger *merger, struct vnic_packet *packet,
 	*head = (struct head){
 		.layout = *layout,
 		.packet = packet,
+		.home = home,
 		.segments = 1,
 		.size_bytes = layout->end - layout->payload,
 	};
@@ -347,6 +350,30 @@ static void begin_head(struct merger *merger, struct vnic_packet *packet,
 	head->open = is_part(packet, layout) && !ends_here(head, packet, layout);
 }
 
+/* Is there room behind the head for size_bytes, now or where its home is? */
+static bool has_room(const struct head *head, uint32_t size_bytes)
+{
+	uint32_t capacity = head->packet->capacity_bytes;
+
+	if (head->home && head->home->capacity_bytes > capacity)
+		capacity = head->home->capacity_bytes;
+	return head->layout.end + size_bytes <= capacity;
+}
+
+/* Move it home if it has no room where it is. */
+static void make_room(struct head *head, uint32_t size_bytes)
+{
+	struct vnic_packet *packet = head->packet;
+
+	if (head->layout.end + size_bytes <= packet->capacity_bytes)
+		return;
+	memcpy(head->home->data, packet->data, packet->length_bytes);
+	packet->data = head->home->data;
+	packet->capacity_bytes = head->home->capacity_bytes;
+	packet->headroom_bytes = head->home->headroom_bytes;
+	head->home = NULL;
+}
+
 /* Returns true if the packet's payload is now behind the head's. */
 static bool continue_head(struct head *head, const struct vnic_packet *packet,
 			  const struct layout *layout)
@@ -356,10 +383,11 @@ static bool continue_head(struct head *head, const struct vnic_packet *packet,
 	uint32_t size = layout->end - layout->payload;
 
 	if (!head->open || !is_part(packet, layout) || size > head->size_bytes ||
-	    head->layout.end + size > to->capacity_bytes ||
+	    !has_room(head, size) ||
 	    head->layout.end + size - layout->network > IP_MOST_BYTES ||
 	    !same_headers(head, packet, layout) || !verify_head(head))
 		return false;
+	make_room(head, size);
 	/* Until the length says so, what stands behind the head's payload is nobody's. */
 	if (vouched_for(packet))
 		memcpy(to->data + head->layout.end, payload, size);
@@ -413,8 +441,8 @@ static void finish_head(const struct head *head)
 }
 
 /* Returns true if the packet went into another. */
-static bool merge_one(struct merger *merger, struct vnic_packet *packet, enum vnic_layer layer,
-		      unsigned what)
+static bool merge_one(struct merger *merger, struct vnic_packet *packet,
+		      const struct vnic_packet *home, enum vnic_layer layer, unsigned what)
 {
 	struct layout layout;
 	enum kind kind = find_layout(packet, layer, what, &layout);
@@ -435,12 +463,12 @@ static bool merge_one(struct merger *merger, struct vnic_packet *packet, enum vn
 			return true;
 		break;
 	}
-	begin_head(merger, packet, &layout);
+	begin_head(merger, packet, home, &layout);
 	return false;
 }
 
-unsigned vnic_packets_merge(struct vnic_packet *packets, unsigned count, enum vnic_layer layer,
-			    unsigned what)
+unsigned vn_packets_merge(struct vnic_packet *packets, const struct vnic_packet *homes,
+			  unsigned count, enum vnic_layer layer, unsigned what)
 {
 	bool gone[VNIC_BURST_PACKETS];
 	struct merger merger;
@@ -450,7 +478,7 @@ unsigned vnic_packets_merge(struct vnic_packet *packets, unsigned count, enum vn
 		return count;
 	merger.count = 0;
 	for (unsigned i = 0; i < count; i++)
-		gone[i] = merge_one(&merger, &packets[i], layer, what);
+		gone[i] = merge_one(&merger, &packets[i], homes ? &homes[i] : NULL, layer, what);
 	for (unsigned i = 0; i < merger.count; i++)
 		finish_head(&merger.heads[i]);
 	for (unsigned i = 0; i < count; i++) {
@@ -462,4 +490,10 @@ unsigned vnic_packets_merge(struct vnic_packet *packets, unsigned count, enum vn
 		packets[kept++] = packet;
 	}
 	return kept;
+}
+
+unsigned vnic_packets_merge(struct vnic_packet *packets, unsigned count, enum vnic_layer layer,
+			    unsigned what)
+{
+	return vn_packets_merge(packets, NULL, count, layer, what);
 }

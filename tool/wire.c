@@ -6,6 +6,8 @@
  * connect again, must not take one.
  *
  * The wire ends by vnic_wire_stop(): from signal handlers, and from the clock when --for is over.
+ * Descriptors keep a network namespace alive of which nobody else knows any more. So where one
+ * that was named is removed the wire ends: the handler of SIGIO looks whether it is that one.
  */
 #include "wire.h"
 #include "process.h"
@@ -26,16 +28,28 @@ struct texts {
 /* What the signal handlers know. */
 static struct {
 	struct vnic_wire *volatile wire;
-	volatile sig_atomic_t stopped;
-} run_state;
+	volatile sig_atomic_t stopped; /* by which signal; 0: none */
+	struct netns_watch watches[2]; /* of the ports' namespaces */
+	volatile sig_atomic_t is_removed[2];
+} run_state = {.watches = {{.descriptor = -1}, {.descriptor = -1}}};
 
 static void handle_signal(int number)
 {
 	struct vnic_wire *wire = run_state.wire;
+	int saved = errno;
+	bool ends = number != SIGIO;
 
-	run_state.stopped = number;
-	if (wire)
+	/* read(2) and stat(2) only, which a signal handler may call. */
+	for (unsigned i = 0; i < 2 && number == SIGIO; i++)
+		if (netns_watch_is_gone(&run_state.watches[i])) {
+			run_state.is_removed[i] = 1;
+			ends = true;
+		}
+	if (ends)
+		run_state.stopped = number;
+	if (ends && wire)
 		vnic_wire_stop(wire);
+	errno = saved;
 }
 
 /* A second Ctrl-C kills at once, should the output be stuck. */
@@ -52,6 +66,8 @@ static void catch_signals(void)
 			continue; /* nohup */
 		sigaction(ends[i], &action, NULL);
 	}
+	action.sa_flags = SA_RESTART;
+	sigaction(SIGIO, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); /* whoever writes looks at what write() returns */
 }
 
@@ -166,31 +182,47 @@ static int check_usage(struct wire *wire, const struct texts *texts,
 
 /* Setting up. As above. */
 
-/* Of an interface: NAME in KIND:NAME[@NETNS]..., for hints. Returns text. */
-static const char *interface_name(const char *specification, char *text, size_t size)
-{
-	const char *name = strchr(specification, ':') + 1;
+/* The parts of KIND:NAME[@NETNS][,...] of an interface. */
+struct interface_parts {
+	char name[64];
+	char netns[4096]; /* empty: none */
+};
 
-	snprintf(text, size, "%.*s", (int)strcspn(name, "@,"), name);
-	return text;
+static bool find_parts(const char *specification, struct interface_parts *parts)
+{
+	const char *name, *netns;
+
+	if (strncmp(specification, "tun:", 4) != 0 && strncmp(specification, "tap:", 4) != 0)
+		return false;
+	name = specification + 4;
+	netns = name + strcspn(name, "@,");
+	snprintf(parts->name, sizeof(parts->name), "%.*s", (int)(netns - name), name);
+	parts->netns[0] = 0;
+	if (*netns == '@')
+		snprintf(parts->netns, sizeof(parts->netns), "%.*s", (int)strcspn(netns + 1, ","),
+			 netns + 1);
+	return true;
 }
 
 static int open_port(struct wire *wire, unsigned number, const char *specification)
 {
 	struct vnic_port_options options = wire->port_options;
-	char name[64];
+	struct interface_parts parts = {.name = ""};
 	struct vnic_error error;
 
 	options.event = wire_report_event;
 	options.user = wire;
 	options.record = number == 1; /* pcap: the first is the source, the second the sink */
-	if (strncmp(specification, "tun:", 4) == 0 || strncmp(specification, "tap:", 4) == 0) {
-		wire->context.name = interface_name(specification, name, sizeof(name));
-		if (!wire->context.name[0])
-			wire->context.name = NULL;
+	if (find_parts(specification, &parts)) {
+		wire->context.name = parts.name[0] ? parts.name : NULL;
+		wire->context.netns = parts.netns[0] ? parts.netns : NULL;
 	}
 	if (vnic_port_open(specification, &options, &wire->ports[number], &error) == 0) {
+		/* Without a watch the wire still works; only the namespace's end goes unnoticed. */
+		if (parts.netns[0])
+			netns_watch_open(&run_state.watches[number], parts.netns);
 		wire->context.name = NULL;
+		wire->context.netns = NULL;
 		return -1;
 	}
 	if (error.cause == VNIC_CAUSE_ARGUMENT)
@@ -242,7 +274,7 @@ static int serve(struct wire *wire)
 
 	wire->start_ns = wire_now_ns();
 	run_state.wire = wire->wire;
-	if (run_state.stopped) /* before it began */
+	if (run_state.stopped && run_state.stopped != SIGIO) /* before it began */
 		return STATUS_DONE;
 	wire_report_ready(wire);
 	code = wire_clock_start(&clock, wire);
@@ -253,6 +285,10 @@ static int serve(struct wire *wire)
 	run_state.wire = NULL;
 	if (code < 0)
 		error_report(&error, &wire->context);
+	for (unsigned i = 0; i < 2; i++)
+		if (run_state.is_removed[i])
+			code = -error_say(&wire->context, "the network namespace of '%s' was removed",
+					  vnic_port_name(wire->ports[i]));
 	wire_report_summary(wire);
 	return code < 0 ? STATUS_FAILED : STATUS_DONE;
 }
@@ -293,6 +329,8 @@ static int run(const struct tool_command *command, int argc, char **argv)
 	vnic_wire_free(wire.wire);
 	vnic_port_close(wire.ports[0]);
 	vnic_port_close(wire.ports[1]);
+	netns_watch_close(&run_state.watches[0]);
+	netns_watch_close(&run_state.watches[1]);
 	user_free(user);
 	options_free(options, &arguments);
 	return status;

@@ -81,8 +81,12 @@ static int parse_addresses(char *text, struct parts *parts, struct vnic_error *e
 	if (!parts->addresses)
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for a port");
 	while (code == 0 && (next = strsep(&rest, ",")))
-		code = vnic_prefix_parse(next, &parts->addresses[parts->address_count++].prefix,
-					 error);
+		if (!strchr(next, '/'))
+			code = vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
+					"'%s': the length of its network is missing", next);
+		else
+			code = vnic_prefix_parse(
+				next, &parts->addresses[parts->address_count++].prefix, error);
 	return code;
 }
 

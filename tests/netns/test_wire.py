@@ -458,7 +458,6 @@ def test_seed_is_chosen_and_told(netns, vnic, far):
     wire.stop()
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("queues", [1, 3])
 def test_idle_costs_nothing(netns, vnic, far, queues):
     wire = Wired(vnic, netns, far, "tun", "--queues", queues)

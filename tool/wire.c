@@ -151,9 +151,9 @@ static int parse_speed(const struct tool_command *command, const char *text,
 	options->replay_speed = strtod(text, &end);
 	if (text[0] < '0' || text[0] > '9' || *end || !(options->replay_speed >= 1e-6) ||
 	    options->replay_speed > 1e6)
-		return usage_error(command,
-				   "--speed: '%s' is neither 'max' nor a number: 2 is twice as fast",
-				   text);
+		return usage_error(
+			command, "--speed: '%s' is neither 'max' nor a number: 2 is twice as fast",
+			text);
 	return -1;
 }
 
@@ -243,8 +243,9 @@ static void compare_mtus(struct wire *wire)
 		wire->before[i] = infos[i].statistics;
 	}
 	if (infos[0].mtu_bytes != infos[1].mtu_bytes)
-		warning_say("'%s' has an MTU of %u bytes and '%s' of %u: longer packets are dropped",
-			    infos[0].name, infos[0].mtu_bytes, infos[1].name, infos[1].mtu_bytes);
+		warning_say(
+			"'%s' has an MTU of %u bytes and '%s' of %u: longer packets are dropped",
+			infos[0].name, infos[0].mtu_bytes, infos[1].name, infos[1].mtu_bytes);
 }
 
 static int set_up(struct wire *wire, char **specifications, const struct user *user)
@@ -287,7 +288,8 @@ static int serve(struct wire *wire)
 		error_report(&error, &wire->context);
 	for (unsigned i = 0; i < 2; i++)
 		if (run_state.is_removed[i])
-			code = -error_say(&wire->context, "the network namespace of '%s' was removed",
+			code = -error_say(&wire->context,
+					  "the network namespace of '%s' was removed",
 					  vnic_port_name(wire->ports[i]));
 	wire_report_summary(wire);
 	return code < 0 ? STATUS_FAILED : STATUS_DONE;
@@ -344,35 +346,45 @@ const struct tool_command wire_command = {
 		"usage: vnic wire PORT PORT [OPTIONS]\n"
 		"\n"
 		"A PORT is one of\n"
-		"  tun:NAME[@NETNS][,ADDR/LEN...]    an interface for IP packets, made where there is "
+		"  tun:NAME[@NETNS][,ADDR/LEN...]    an interface for IP packets, made where there "
+		"is "
 		"none;\n"
 		"                                    in a network namespace; with addresses\n"
 		"  tap:NAME[@NETNS][,ADDR/LEN...]    the same for Ethernet frames\n"
 		"  discard:                          takes everything, sends nothing\n"
 		"\n"
-		"  --queues N             serve two interfaces by N threads, each with a queue of both\n"
-		"  --mtu BYTES            the largest IP packet on the interfaces (default: what fits "
+		"  --queues N             serve two interfaces by N threads, each with a queue of "
+		"both\n"
+		"  --mtu BYTES            the largest IP packet on the interfaces (default: what "
+		"fits "
 		"the\n"
 		"                         other end, or 1500)\n"
-		"  --offload on|off|LIST  what the kernel leaves to us: all it can (default), nothing, "
+		"  --offload on|off|LIST  what the kernel leaves to us: all it can (default), "
+		"nothing, "
 		"or\n"
-		"                         some of csum,tso4,tso6,ecn,uso,udp-tunnel,udp-tunnel-csum\n"
+		"                         some of "
+		"csum,tso4,tso6,ecn,uso,udp-tunnel,udp-tunnel-csum\n"
 		"  --impair SPEC          be as bad as a real wire, in both directions: a list of\n"
-		"                         loss=1%,delay=20ms,jitter=5ms,reorder=1%,duplicate=0.1%,\n"
-		"                         corrupt=0.01%,rate=100mbit,queue=50ms,seed=7; the same seed\n"
+		"                         "
+		"loss=1%,delay=20ms,jitter=5ms,reorder=1%,duplicate=0.1%,\n"
+		"                         corrupt=0.01%,rate=100mbit,queue=50ms,seed=7; the same "
+		"seed\n"
 		"                         gives the same fate\n"
 		"  --impair-forward SPEC  ... from the first port to the second\n"
 		"  --impair-backward SPEC ... from the second to the first\n"
 		"  --pin                  let each thread stay on one processor\n"
-		"  --speed N|max          replay a capture N times as fast, or as fast as it is taken\n"
+		"  --speed N|max          replay a capture N times as fast, or as fast as it is "
+		"taken\n"
 		"  --restart              start COMMAND again when it ended\n"
 		"  --for DURATION         end after 500ms, 10s, 2m or 1h\n"
 		"  --json                 print objects, one a line: ready, port, summary, error\n"
 		"  --user USER            become USER when it is set up (root only)\n"
 		"\n"
-		"On a terminal it shows its rates. Ctrl-C ends it with a summary: what came in went out\n"
+		"On a terminal it shows its rates. Ctrl-C ends it with a summary: what came in "
+		"went out\n"
 		"or was dropped, by reason. It is no VPN: nothing is encrypted or authenticated.\n"
-		"Exit status: 0 done, 1 failed (also where an interface is deleted), 2 wrong usage.\n"
+		"Exit status: 0 done, 1 failed (also where an interface is deleted), 2 wrong "
+		"usage.\n"
 		"\n"
 		"  vnic wire tun:a@red,10.0.0.1/24 tun:b@blue,10.0.0.2/24\n"
 		"  vnic wire tap:a@red tap:b@blue --impair loss=1%,delay=20ms,seed=7\n",

@@ -28,7 +28,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define QUEUE_NS 100000000u       /* where none is given */
+#define QUEUE_NS 100000000u /* where none is given */
 #define NO_BLOCK UINT32_MAX
 #define NS_PER_SECOND 1000000000u
 
@@ -42,20 +42,20 @@ struct held {
 
 struct vn_impair {
 	struct vnic_impairment impairment;
-	uint64_t state[4];      /* of chance */
-	uint64_t link_free_ns;  /* when the last bit of the last packet has left */
-	uint64_t last_due_ns;   /* of a packet that was delayed */
+	uint64_t state[4];     /* of chance */
+	uint64_t link_free_ns; /* when the last bit of the last packet has left */
+	uint64_t last_due_ns;  /* of a packet that was delayed */
 	uint64_t number;
 	struct held *held; /* a heap: the first is the next to leave */
 	unsigned count;
 	uint8_t *blocks;
-	uint32_t *next; /* of each block, the next of its chain */
-	uint32_t free;  /* the first free block */
+	uint32_t *next;  /* of each block, the next of its chain */
+	uint32_t free;   /* the first free block */
 	uint32_t unused; /* from here on blocks never were used, nor were they chained */
 	_Atomic uint64_t counters[VNIC_WIRE_COUNTERS];
 };
 
-static void count(struct vn_impair *impair, enum vnic_wire_counter counter, uint64_t more)
+static void add(struct vn_impair *impair, enum vnic_wire_counter counter, uint64_t more)
 {
 	_Atomic uint64_t *number = &impair->counters[counter];
 
@@ -251,13 +251,13 @@ static void flip(struct vn_impair *impair, struct held *held, uint64_t chance)
 
 	if (bits == 0)
 		return;
-	while (bit >= VN_IMPAIR_BLOCK_BYTES * 8) {
-		bit -= VN_IMPAIR_BLOCK_BYTES * 8;
+	while (bit >= VN_IMPAIR_BLOCK_BYTES * UINT64_C(8)) {
+		bit -= VN_IMPAIR_BLOCK_BYTES * UINT64_C(8);
 		block = impair->next[block];
 	}
 	impair->blocks[(size_t)block * VN_IMPAIR_BLOCK_BYTES + bit / 8] ^= (uint8_t)(1 << bit % 8);
 	held->description.flags &= (uint8_t)~VNIC_PACKET_DATA_VALID;
-	count(impair, VNIC_WIRE_CORRUPTED, 1);
+	add(impair, VNIC_WIRE_CORRUPTED, 1);
 }
 
 /* How long the packet keeps the link busy. Rates from 1 kbit/s on, so it is below 10 minutes. */
@@ -277,19 +277,19 @@ static void hold(struct vn_impair *impair, const struct vnic_packet *packet,
 	struct held held = {.description = *packet, .number = impair->number};
 
 	if (impairment->rate_bits_per_second && start_ns - now_ns > limit_ns) {
-		count(impair, VNIC_WIRE_DROP_RATE, 1);
+		add(impair, VNIC_WIRE_DROP_RATE, 1);
 		return;
 	}
 	held.block = impair->count < VN_IMPAIR_PACKETS ? store(impair, packet) : NO_BLOCK;
 	if (held.block == NO_BLOCK) {
-		count(impair, VNIC_WIRE_DROP_MEMORY, 1);
+		add(impair, VNIC_WIRE_DROP_MEMORY, 1);
 		return;
 	}
 	impair->number++;
 	impair->link_free_ns = start_ns + busy_ns(impair, packet->length_bytes);
 	held.due_ns = impair->link_free_ns;
 	if (fate->reordered && impairment->delay_ns) {
-		count(impair, VNIC_WIRE_REORDERED, 1);
+		add(impair, VNIC_WIRE_REORDERED, 1);
 	} else {
 		held.due_ns += fate->delay_ns;
 		if (held.due_ns < impair->last_due_ns)
@@ -306,12 +306,12 @@ void vn_impair_put(struct vn_impair *impair, const struct vnic_packet *packet, u
 	struct fate fate = choose(impair);
 
 	if (fate.lost) {
-		count(impair, VNIC_WIRE_DROP_LOSS, 1);
+		add(impair, VNIC_WIRE_DROP_LOSS, 1);
 		return;
 	}
 	hold(impair, packet, &fate, now_ns);
 	if (fate.duplicated) {
-		count(impair, VNIC_WIRE_DUPLICATED, 1);
+		add(impair, VNIC_WIRE_DUPLICATED, 1);
 		fate.corrupted = false;
 		fate.reordered = false;
 		hold(impair, packet, &fate, now_ns);
@@ -319,11 +319,11 @@ void vn_impair_put(struct vn_impair *impair, const struct vnic_packet *packet, u
 }
 
 unsigned vn_impair_take(struct vn_impair *impair, uint64_t now_ns, struct vnic_packet *packets,
-			unsigned most)
+			unsigned count)
 {
 	unsigned taken = 0;
 
-	while (taken < most && impair->count > 0 && impair->held[0].due_ns <= now_ns) {
+	while (taken < count && impair->count > 0 && impair->held[0].due_ns <= now_ns) {
 		load(impair, &impair->held[0], &packets[taken++]);
 		free_blocks(impair, impair->held[0].block);
 		pop(impair);
@@ -343,7 +343,7 @@ unsigned vn_impair_held(const struct vn_impair *impair)
 
 void vn_impair_stop(struct vn_impair *impair)
 {
-	count(impair, VNIC_WIRE_DROP_STOPPED, impair->count);
+	add(impair, VNIC_WIRE_DROP_STOPPED, impair->count);
 	while (impair->count > 0)
 		free_blocks(impair, impair->held[--impair->count].block);
 }

@@ -49,10 +49,9 @@ struct suffix {
 };
 
 static const struct suffix probabilities[] = {{"%", 0.01}, {"", 1}, {NULL, 0}};
-static const struct suffix times[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3},
-				      {"ns", 1},  {NULL, 0}};
-static const struct suffix rates[] = {{"bit", 1},    {"kbit", 1e3}, {"mbit", 1e6},
-				      {"gbit", 1e9}, {NULL, 0}};
+static const struct suffix times[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3}, {"ns", 1}, {NULL, 0}};
+static const struct suffix rates[] = {
+	{"bit", 1}, {"kbit", 1e3}, {"mbit", 1e6}, {"gbit", 1e9}, {NULL, 0}};
 
 static const char *const examples[] = {
 	[UNIT_PROBABILITY] = "1% or 0.01, at most 100%",
@@ -199,6 +198,5 @@ int vnic_impairment_parse(const char *text, struct vnic_impairment *impairment,
 bool vnic_impairment_is_any(const struct vnic_impairment *impairment)
 {
 	return impairment->loss > 0 || impairment->duplicate > 0 || impairment->reorder > 0 ||
-	       impairment->corrupt > 0 || impairment->delay_ns ||
-	       impairment->rate_bits_per_second;
+	       impairment->corrupt > 0 || impairment->delay_ns || impairment->rate_bits_per_second;
 }

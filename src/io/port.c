@@ -24,16 +24,8 @@
 #define TEXT_BYTES 256
 
 static const struct vn_port_kind *const kinds[] = {
-	&vn_port_tun,
-	&vn_port_tap,
-	&vn_port_udp,
-	&vn_port_tcp,
-	&vn_port_tcp_listen,
-	&vn_port_exec,
-	&vn_port_unix,
-	&vn_port_unix_listen,
-	&vn_port_pcap,
-	&vn_port_discard,
+	&vn_port_tun,  &vn_port_tap,  &vn_port_udp,         &vn_port_tcp,  &vn_port_tcp_listen,
+	&vn_port_exec, &vn_port_unix, &vn_port_unix_listen, &vn_port_pcap, &vn_port_discard,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -54,8 +46,8 @@ static int refuse_kind(const char *specification, struct vnic_error *error)
 	size_t used = 0;
 
 	for (size_t i = 0; i < KINDS && used < sizeof(names); i++)
-		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s:",
-					 i == 0 ? "" : " ", kinds[i]->name);
+		used += (size_t)snprintf(names + used, sizeof(names) - used,
+					 "%s%s:", i == 0 ? "" : " ", kinds[i]->name);
 	return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 			"'%s' is no port: it begins with none of %s", specification, names);
 }

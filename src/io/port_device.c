@@ -367,9 +367,9 @@ static int send(struct vnic_port *port, unsigned queue, const struct vnic_packet
 			done++;
 			continue;
 		}
-		vn_port_drop_out(
-			port, queue, code == -EAGAIN ? VNIC_PORT_DROP_FULL : VNIC_PORT_DROP_DOWN,
-			packet, count - done);
+		vn_port_drop_out(port, queue,
+				 code == -EAGAIN ? VNIC_PORT_DROP_FULL : VNIC_PORT_DROP_DOWN,
+				 packet, count - done);
 		done = count;
 	}
 	return (int)done;

@@ -44,7 +44,7 @@ struct run {
 	struct vnic_device *device;
 	const struct vnic_handler *handler;
 	void *user;
-	int stop; /* the device's eventfd */
+	int stop;                   /* the device's eventfd */
 	struct vnic_watch *watch;   /* worker 0 only, as is the name */
 	char name[VNIC_NAME_BYTES]; /* the last that we heard of */
 	atomic_flag
@@ -157,8 +157,7 @@ static bool wait_or_look(struct vnic_worker *worker, bool wait)
 		[WATCH] = {.fd = has_watch ? vnic_watch_descriptor(run->watch) : -1,
 			   .events = POLLIN},
 	};
-	int count =
-		vn_wait(descriptors, DESCRIPTORS, worker->now_ns, wait ? worker->timer_ns : 0);
+	int count = vn_wait(descriptors, DESCRIPTORS, worker->now_ns, wait ? worker->timer_ns : 0);
 
 	if (count < 0) {
 		end_run(run, count, count == -ENOMEM ? VNIC_CAUSE_MEMORY : VNIC_CAUSE_SYSTEM);

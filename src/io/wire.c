@@ -53,7 +53,7 @@
  * What one burst shall hold in all, as far as the last one tells: then what was received is still in
  * the second-level cache when it is sent.
  */
-#define BURST_BYTES (256 * 1024)
+#define BURST_BYTES UINT64_C(262144)
 #define BURST_LEAST 2
 /* The longest segment, for each packet of a burst. */
 #define OUTLET_BYTES ((size_t)VNIC_BURST_PACKETS * (VNIC_PACKET_BYTES + CACHE_LINE_BYTES))
@@ -80,9 +80,9 @@ struct worker {
 	struct vnic_wire *wire;
 	unsigned index; /* and the number of both queues */
 	struct lane lanes[2];
-	struct vnic_burst *burst;                    /* what is received */
+	struct vnic_burst *burst;                     /* what is received */
 	struct vnic_packet homes[VNIC_BURST_PACKETS]; /* the same, when it was empty */
-	struct vnic_burst *delayed;                  /* what comes out of an impairment */
+	struct vnic_burst *delayed;                   /* what comes out of an impairment */
 	struct outlet outlet, again;
 	uint64_t now_ns;
 	uint64_t deadlines_ns[2]; /* of the ports; worker 0 only */
@@ -186,8 +186,7 @@ static int send_outlet(struct worker *worker, struct lane *lane, struct outlet *
 		if (code < 0)
 			return end_run(worker, to, code);
 		done += (unsigned)code;
-		if (done < outlet->count &&
-		    cut_refused(worker, lane, &outlet->packets[done++]) < 0)
+		if (done < outlet->count && cut_refused(worker, lane, &outlet->packets[done++]) < 0)
 			return -1;
 	}
 	return 0;
@@ -212,13 +211,12 @@ static int empty(struct worker *worker, struct lane *lane, enum sink sink, struc
 /* Let the free packets of an outlet have memory for segments of so many bytes. */
 static void provide(struct outlet *outlet, size_t segment_bytes)
 {
-	size_t stride = (segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES *
-			CACHE_LINE_BYTES;
+	size_t stride =
+		(segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
 
 	for (unsigned i = outlet->count; i < VNIC_BURST_PACKETS; i++)
 		outlet->packets[i] = (struct vnic_packet){
-			.data = outlet->memory + outlet->used_bytes +
-				(i - outlet->count) * stride,
+			.data = outlet->memory + outlet->used_bytes + (i - outlet->count) * stride,
 			.capacity_bytes = (uint32_t)segment_bytes,
 		};
 }
@@ -237,8 +235,7 @@ static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct 
 		return 0;
 	}
 	/* Bytes behind the IP packet made it look longer than it was. */
-	vn_port_count(lane->from, worker->index, VNIC_PORT_IN_PACKETS,
-		      (uint64_t)made - expected);
+	vn_port_count(lane->from, worker->index, VNIC_PORT_IN_PACKETS, (uint64_t)made - expected);
 	segment_bytes = segmenter.header_bytes + packet->gso_size_bytes;
 	if (segment_bytes > packet->length_bytes)
 		segment_bytes = packet->length_bytes;
@@ -253,8 +250,7 @@ static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct 
 			(size_t)(outlet->packets[outlet->count - 1].data - outlet->memory) +
 			(segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES *
 				CACHE_LINE_BYTES;
-		if (outlet->count == VNIC_BURST_PACKETS &&
-		    empty(worker, lane, sink, outlet) < 0)
+		if (outlet->count == VNIC_BURST_PACKETS && empty(worker, lane, sink, outlet) < 0)
 			return -1;
 	}
 }
@@ -332,7 +328,7 @@ static void learn_wanted(struct lane *lane, const struct vnic_packet *packets, u
 
 	for (unsigned i = 0; i < count; i++)
 		bytes += packets[i].length_bytes;
-	bytes = BURST_BYTES * (uint64_t)count / bytes;
+	bytes = BURST_BYTES * count / bytes;
 	if (bytes > VNIC_BURST_PACKETS)
 		bytes = VNIC_BURST_PACKETS;
 	lane->wanted = bytes > BURST_LEAST ? (unsigned)bytes : BURST_LEAST;
@@ -371,8 +367,7 @@ static int serve(struct worker *worker, struct lane *lane)
 	vn_port_count_in(from, worker->index, packets, (unsigned)count);
 	learn_wanted(lane, packets, (unsigned)count);
 	if (lane->impair)
-		return convey(worker, lane, SINK_IMPAIR, packets, (unsigned)count) < 0 ? -1
-										       : count;
+		return convey(worker, lane, SINK_IMPAIR, packets, (unsigned)count) < 0 ? -1 : count;
 	if (!from->gives_superpackets)
 		return convey(worker, lane, SINK_PORT, packets,
 			      merge(worker, lane, packets, (unsigned)count)) < 0
@@ -652,8 +647,8 @@ static int check(struct vnic_port *first, struct vnic_port *second,
 				first->queue_count, vnic_port_name(second), second->queue_count);
 	if (first->layer != VN_PORT_EITHER && second->layer != VN_PORT_EITHER &&
 	    first->layer != second->layer)
-		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
-				"'%s' carries %s and '%s' %s", vnic_port_name(first),
+		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT, "'%s' carries %s and '%s' %s",
+				vnic_port_name(first),
 				first->layer == VNIC_LAYER_IP ? "IP packets" : "Ethernet frames",
 				vnic_port_name(second),
 				second->layer == VNIC_LAYER_IP ? "IP packets" : "Ethernet frames");
@@ -849,12 +844,9 @@ const struct vnic_impairment *vnic_wire_impairment(const struct vnic_wire *wire,
 const char *vnic_wire_counter_name(enum vnic_wire_counter counter)
 {
 	static const char *const names[VNIC_WIRE_COUNTERS] = {
-		[VNIC_WIRE_DUPLICATED] = "duplicated",
-		[VNIC_WIRE_REORDERED] = "reordered",
-		[VNIC_WIRE_CORRUPTED] = "corrupted",
-		[VNIC_WIRE_DROP_LOSS] = "drop_loss",
-		[VNIC_WIRE_DROP_RATE] = "drop_rate",
-		[VNIC_WIRE_DROP_MEMORY] = "drop_memory",
+		[VNIC_WIRE_DUPLICATED] = "duplicated",     [VNIC_WIRE_REORDERED] = "reordered",
+		[VNIC_WIRE_CORRUPTED] = "corrupted",       [VNIC_WIRE_DROP_LOSS] = "drop_loss",
+		[VNIC_WIRE_DROP_RATE] = "drop_rate",       [VNIC_WIRE_DROP_MEMORY] = "drop_memory",
 		[VNIC_WIRE_DROP_STOPPED] = "drop_stopped",
 	};
 

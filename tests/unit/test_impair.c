@@ -124,7 +124,8 @@ static void test_seeds_differ_and_options_do_not_disturb(void **state)
 	(void)state;
 	assert_true(lost != 0 && lost != UINT64_MAX);
 	assert_true(lost != losses("loss=30%,seed=2"));
-	assert_true(lost == losses("loss=30%,delay=1ms,jitter=1ms,duplicate=10%,corrupt=5%,seed=1"));
+	assert_true(lost ==
+		    losses("loss=30%,delay=1ms,jitter=1ms,duplicate=10%,corrupt=5%,seed=1"));
 	/* More loss: the same packets, and more. */
 	assert_true((losses("loss=50%,seed=1") & lost) == lost);
 	assert_true(losses("loss=100%,seed=1") == UINT64_MAX);
@@ -164,7 +165,7 @@ static void test_delay_and_jitter(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 10000; i++) {
-		uint64_t now_ns = i * 100 * MS, due_ns;
+		uint64_t now_ns = 100 * MS * i, due_ns;
 
 		put(impair, i, 100, now_ns);
 		due_ns = vn_impair_deadline(impair);
@@ -189,8 +190,8 @@ static void test_jitter_keeps_the_order(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 20000; i++) {
-		put(impair, i, 60, i * 1000);
-		while ((number = take(impair, i * 1000, NULL)) != UINT32_MAX)
+		put(impair, i, 60, i * UINT64_C(1000));
+		while ((number = take(impair, i * UINT64_C(1000), NULL)) != UINT32_MAX)
 			assert_int_equal(number, expected++);
 	}
 	while ((number = take(impair, UINT64_MAX, NULL)) != UINT32_MAX)
@@ -302,13 +303,13 @@ static void test_bounds(void **state)
 		uint32_t most = VN_IMPAIR_BLOCKS / blocks, number, length = 0;
 
 		for (unsigned round = 0; round < 2; round++) {
-			uint64_t now_ns = round * 100 * SECOND;
+			uint64_t now_ns = 100 * SECOND * round;
 
 			for (uint32_t j = 0; j < most + 10; j++)
 				put(impair, j, lengths[i], now_ns);
 			assert_int_equal(vn_impair_held(impair), most);
 			assert_int_equal(vn_impair_counter(impair, VNIC_WIRE_DROP_MEMORY),
-					 10 * (round + 1));
+					 10 * (round + UINT64_C(1)));
 			for (uint32_t j = 0; j < most; j++) {
 				number = take(impair, now_ns + 60 * SECOND, &length);
 				assert_int_equal(number, j);
@@ -358,14 +359,44 @@ static void test_parse(void **state)
 static void test_parse_refuses(void **state)
 {
 	static const char *const texts[] = {
-		"",	       "loss",		"loss=",	"loss=x",	"loss=-1%",
-		"loss=101%",   "loss=1.01",	"loss=nan",	"loss=inf",	"loss=1%%",
-		"loss=0x1",    "loss=1%,",	",loss=1%",	"loss=1%,loss=2%", "los=1%",
-		"delay=20",    "delay=20m",	"delay=-1ms",	"delay=61s",	"delay=1e300s",
-		"jitter=1ms",  "delay=1ms,jitter=2ms", "reorder=1%", "rate=0",	"rate=100",
-		"rate=1bit",   "rate=1001gbit", "rate=-1mbit",	"queue=1ms",	"seed=0",
-		"seed=-1",     "seed=x",	"seed=18446744073709551616", "seed=1.5",
-		"loss =1%",    "loss=1% ",	"duplicate=2",	"corrupt=1e3",
+		"",
+		"loss",
+		"loss=",
+		"loss=x",
+		"loss=-1%",
+		"loss=101%",
+		"loss=1.01",
+		"loss=nan",
+		"loss=inf",
+		"loss=1%%",
+		"loss=0x1",
+		"loss=1%,",
+		",loss=1%",
+		"loss=1%,loss=2%",
+		"los=1%",
+		"delay=20",
+		"delay=20m",
+		"delay=-1ms",
+		"delay=61s",
+		"delay=1e300s",
+		"jitter=1ms",
+		"delay=1ms,jitter=2ms",
+		"reorder=1%",
+		"rate=0",
+		"rate=100",
+		"rate=1bit",
+		"rate=1001gbit",
+		"rate=-1mbit",
+		"queue=1ms",
+		"seed=0",
+		"seed=-1",
+		"seed=x",
+		"seed=18446744073709551616",
+		"seed=1.5",
+		"loss =1%",
+		"loss=1% ",
+		"duplicate=2",
+		"corrupt=1e3",
 	};
 	struct vnic_impairment impairment, before;
 	struct vnic_error error;

@@ -39,25 +39,25 @@ ssize_t __wrap_writev(int descriptor, const struct iovec *parts, int count)
 
 /* A port of the test's own. */
 struct fake {
-	struct vnic_port port;
 	struct vn_port_queue queue;
+	struct vnic_port port;
 	/* As a source. */
 	struct vnic_packet *script;
 	unsigned script_count, script_next;
-	bool lends;    /* packets point into the script */
+	int failure; /* what receive gives at the end of the script, instead of -ENODATA */
+	int wake;    /* eventfd that is polled; -1: none */
+	bool lends;  /* packets point into the script */
 	bool is_endless;
-	int failure;   /* what receive gives at the end of the script, instead of -ENODATA */
-	int wake;      /* eventfd that is polled; -1: none */
 	/* As a sink. */
+	bool has_room;
+	unsigned refuse; /* so many super-packets are refused */
 	struct vnic_packet *kept;
 	unsigned kept_count;
-	unsigned refuse;      /* so many super-packets are refused */
-	unsigned room, sent;  /* room: what it takes for each poll */
-	bool has_room;
-	uint64_t chance;      /* it drops packets by this; 0: none */
+	unsigned room, sent; /* room: what it takes for each poll */
 	unsigned advanced;
-	uint64_t advanced_ns[8];
+	uint64_t chance; /* it drops packets by this; 0: none */
 	uint64_t period_ns;
+	uint64_t advanced_ns[8];
 };
 
 static struct fake *fake_of(struct vnic_port *port)
@@ -114,9 +114,8 @@ static void keep(struct fake *fake, const struct vnic_packet *packet)
 static int fake_send(struct vnic_port *port, unsigned queue, const struct vnic_packet *packets,
 		     unsigned count)
 {
-	static const enum vnic_port_counter reasons[] = {VNIC_PORT_DROP_NO_PEER,
-							 VNIC_PORT_DROP_FULL,
-							 VNIC_PORT_DROP_REFUSED};
+	static const enum vnic_port_counter reasons[] = {
+		VNIC_PORT_DROP_NO_PEER, VNIC_PORT_DROP_FULL, VNIC_PORT_DROP_REFUSED};
 	struct fake *fake = fake_of(port);
 
 	assert_true(count > 0 && count <= VNIC_BURST_PACKETS);
@@ -307,8 +306,11 @@ static void test_super_packets_pass_whole(void **state)
 	from.port.gives_superpackets = true;
 	to.queue.offloads = VNIC_OFFLOAD_ALL;
 	for (unsigned i = 0; i < 200; i++)
-		say(&from, &(struct sample){.payload = 40 * PAYLOAD, .ipv6 = i % 2, .udp = i % 3 == 0,
-					    .sequence = i},
+		say(&from,
+		    &(struct sample){.payload = 40 * PAYLOAD,
+				     .ipv6 = i % 2,
+				     .udp = i % 3 == 0,
+				     .sequence = i},
 		    PAYLOAD);
 	run_wire(&from.port, &to.port, NULL, NULL);
 	assert_int_equal(to.kept_count, 200);
@@ -352,9 +354,14 @@ static void test_super_packets_are_cut(void **state)
 	fake_init(&to, "to", 0);
 	from.port.gives_superpackets = true;
 	for (unsigned i = 0; i < 60; i++) /* plain ones between them, and many small segments */
-		say(&from, &(struct sample){.payload = 100 + 937 * i, .ipv6 = i % 2, .udp = i % 5 == 0,
-					    .sequence = 1000 * i},
-		    i % 3 == 0 && i < 2 ? 0 : i % 7 == 0 ? 500 : PAYLOAD);
+		say(&from,
+		    &(struct sample){.payload = 100 + 937 * i,
+				     .ipv6 = i % 2,
+				     .udp = i % 5 == 0,
+				     .sequence = 1000 * i},
+		    i % 3 == 0 && i < 2 ? 0
+		    : i % 7 == 0        ? 500
+					: PAYLOAD);
 	run_wire(&from.port, &to.port, NULL, NULL);
 	assert_segments(&from, &to);
 	assert_counter(&to.port, VNIC_PORT_OUT_PACKETS, to.kept_count);
@@ -402,8 +409,11 @@ static void merge_wire(bool lends, bool udp)
 	from.lends = lends;
 	to.queue.offloads = VNIC_OFFLOAD_ALL;
 	for (unsigned i = 0; i < 64 * 4; i++)
-		say(&from, &(struct sample){.payload = 1000, .udp = udp, .identification = (uint16_t)i,
-					    .sequence = 1000 * i},
+		say(&from,
+		    &(struct sample){.payload = 1000,
+				     .udp = udp,
+				     .identification = (uint16_t)i,
+				     .sequence = 1000 * i},
 		    0);
 	run_wire(&from.port, &to.port, NULL, NULL);
 	assert_counter(&from.port, VNIC_PORT_IN_PACKETS, 64 * 4);
@@ -578,12 +588,14 @@ static void test_impaired_by_a_seed(void **state)
 		fake_init(&to[run], "to", 0);
 		from.port.gives_superpackets = true;
 		for (unsigned i = 0; i < 100; i++)
-			say(&from, &(struct sample){.payload = 10 * PAYLOAD, .sequence = i}, PAYLOAD);
+			say(&from, &(struct sample){.payload = 10 * PAYLOAD, .sequence = i},
+			    PAYLOAD);
 		run_wire(&from.port, &to[run].port, &options, &wire);
 		assert_int_equal(vnic_wire_impairment(wire, VNIC_FORWARD)->seed, 42);
 		assert_conserved(&from.port, &to[run].port, wire, VNIC_FORWARD);
 		/* Of a thousand segments, each by itself. */
-		assert_in_range(vnic_wire_counter(wire, VNIC_FORWARD, VNIC_WIRE_DROP_LOSS), 43, 157);
+		assert_in_range(vnic_wire_counter(wire, VNIC_FORWARD, VNIC_WIRE_DROP_LOSS), 43,
+				157);
 		vnic_wire_free(wire);
 		fake_done(&from);
 	}
@@ -767,8 +779,11 @@ static void test_what_cannot_be_joined(void **state)
 
 static void test_specifications(void **state)
 {
-	static const char *const texts[] = {"", "tun", "tune:x", "TUN:x", "discard", "discard:x", "tun:a@",
-					    "tun:a,10.0.0.1/33", "tun:a,", "tap:a,10.0.0.1/24,"};
+	static const char *const texts[] = {"",        "tun",
+					    "tune:x",  "TUN:x",
+					    "discard", "discard:x",
+					    "tun:a@",  "tun:a,10.0.0.1/33",
+					    "tun:a,",  "tap:a,10.0.0.1/24,"};
 	struct vnic_port_options options = {.queues = 2};
 	struct vnic_error error = {0};
 	struct vnic_port *port = NULL;
@@ -843,7 +858,8 @@ static void fall_back(int code, unsigned refused, unsigned supers, bool udp)
 	fake_init(&from, "from", supers);
 	from.port.gives_superpackets = true;
 	for (unsigned i = 0; i < supers; i++)
-		say(&from, &(struct sample){.payload = 10 * 1000, .udp = udp, .sequence = 10000 * i},
+		say(&from,
+		    &(struct sample){.payload = 10 * 1000, .udp = udp, .sequence = 10000 * i},
 		    1000);
 	refusal = code;
 	refusals_left = refused;
@@ -948,8 +964,7 @@ static void test_mtu_fits(void **state)
 		other.port.layer = VN_PORT_EITHER;
 		other.port.most_bytes = 1300;
 		assert_ok(vnic_wire_new(&other.port, tun, NULL, &wire, &error), &error);
-		assert_int_equal(other.port.layer,
-				 is_tap ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP);
+		assert_int_equal(other.port.layer, is_tap ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP);
 		assert_ok(vnic_device_query(vnic_port_device(tun), &info, &error), &error);
 		assert_int_equal(info.mtu_bytes, expected);
 		assert_int_equal(vnic_port_most_bytes(tun), expected + (is_tap ? 18 : 0));

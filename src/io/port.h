@@ -149,10 +149,12 @@ struct vnic_port {
 	unsigned queue_count;
 	int layer;
 	_Atomic unsigned most_bytes; /* of a packet towards it; 0: VNIC_PACKET_BYTES */
-	/* Packets from it may be super-packets, or may have been merged by a kernel already. */
+	/* Packets from it may be super-packets already: to merge what is none is in vain. */
 	bool gives_superpackets;
 	/* It takes them only to cut them itself: to merge plain packets for it is in vain. */
 	bool cuts_superpackets;
+	/* Packets from it shall come out as they came in, if the other end can take them: unmerged. */
+	bool is_exact;
 	/* Packets from it are to wait where the other end has no room: see room. */
 	bool is_patient;
 	/* Its own time has changed outside of advance: advance is called before the next wait. */

@@ -17,8 +17,8 @@
  * without its end, or longer than a packet can be, is dropped and counted. Where a file cannot be
  * read on, what came before is sent, and the run ends with an error that names the packet.
  *
- * A replayed packet shall come out as it was recorded, so it must not be merged with others: the
- * source says of itself that its packets may have been merged already.
+ * A replayed packet shall come out as it was recorded, so it must not be merged with others
+ * (is_exact).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,7 +135,7 @@ static int open_source(struct vnic_port *port, struct vnic_error *error)
 		return refuse_link_type(state, pcap_datalink(state->file), error);
 	}
 	port->is_patient = true;
-	port->gives_superpackets = true;
+	port->is_exact = true;
 	port->queues[0].offloads = VNIC_OFFLOAD_ALL; /* nothing is spent on what is thrown away */
 	return 0;
 }

@@ -313,7 +313,7 @@ static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_pack
 	if (offloads & VNIC_OFFLOAD_USO)
 		what |= VNIC_MERGE_UDP;
 	if (what == 0 || !(offloads & VNIC_OFFLOAD_CSUM) || count < 2 ||
-	    lane->to->cuts_superpackets)
+	    lane->to->cuts_superpackets || lane->from->is_exact)
 		return count;
 	/* What was delayed has memory to grow in. */
 	return vn_packets_merge(packets,

@@ -38,7 +38,7 @@ struct vn_port_kind {
 	 * Open it. rest is what follows the colon, and may be empty. Before the call there are
 	 * port->kind, specification, options (queues is at least 1), queues, queue_count, layer =
 	 * VN_PORT_EITHER, and all else zero. It sets state, and where they differ from that: layer,
-	 * most_bytes, gives_superpackets, queues[].offloads, is_patient, and the name by
+	 * most_bytes, gives_superpackets, queues[].offloads, is_exact, is_patient, and the name by
 	 * vn_port_rename(). On failure, what it did is undone, or left in state: close is called in
 	 * any case.
 	 */

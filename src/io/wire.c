@@ -339,7 +339,7 @@ static int serve(struct worker *worker, struct lane *lane)
 {
 	struct vnic_packet *packets = vnic_burst_packets(worker->burst);
 	struct vnic_port *from = lane->from, *to = lane->to;
-	unsigned wanted = lane->wanted;
+	unsigned wanted = lane->wanted, left;
 	int count;
 
 	if (lane->ended)
@@ -366,14 +366,12 @@ static int serve(struct worker *worker, struct lane *lane)
 	vn_spin_traffic(&worker->spin, worker->now_ns);
 	vn_port_count_in(from, worker->index, packets, (unsigned)count);
 	learn_wanted(lane, packets, (unsigned)count);
-	if (lane->impair)
-		return convey(worker, lane, SINK_IMPAIR, packets, (unsigned)count) < 0 ? -1 : count;
-	if (!from->gives_superpackets)
-		return convey(worker, lane, SINK_PORT, packets,
-			      merge(worker, lane, packets, (unsigned)count)) < 0
-			       ? -1
-			       : count;
-	return convey(worker, lane, SINK_PORT, packets, (unsigned)count) < 0 ? -1 : count;
+	left = (unsigned)count;
+	if (!lane->impair && !from->gives_superpackets)
+		left = merge(worker, lane, packets, left);
+	if (convey(worker, lane, lane->impair ? SINK_IMPAIR : SINK_PORT, packets, left) < 0)
+		return -1;
+	return count;
 }
 
 /* Let go what was delayed for long enough. As above. */

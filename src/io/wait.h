@@ -28,11 +28,10 @@ static inline void vn_spin_traffic(struct vn_spin *spin, uint64_t now_ns)
 {
 	spin->traffic_ns = now_ns;
 }
-/** Nothing came: true where the worker shall try again before it sleeps. */
-static inline bool vn_spin_goes_on(const struct vn_spin *spin, uint64_t now_ns)
-{
-	return now_ns - spin->traffic_ns < spin->spin_ns;
-}
+/**
+ * Nothing came: true where the worker shall try again before it sleeps. Lets others run meanwhile.
+ */
+bool vn_spin_goes_on(const struct vn_spin *spin, uint64_t now_ns);
 /** It slept and was woken. */
 void vn_spin_learn(struct vn_spin *spin, uint64_t now_ns);
 

@@ -106,6 +106,9 @@ int vn_endpoint_parse(const char *text, size_t length_bytes, const char *specifi
 				"'%s': '%.*s' is no %s:PORT (IPv6 addresses stand in brackets)",
 				specification, (int)length_bytes, text,
 				flags & VN_ENDPOINT_NUMERIC ? "ADDRESS" : "HOST");
+	if (halves.has_brackets && family == AF_INET)
+		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
+				"'%s': '%s' is no IPv4 address", specification, halves.host);
 	if (halves.has_brackets)
 		hints.ai_family = AF_INET6;
 	if (flags & VN_ENDPOINT_NUMERIC || halves.has_brackets)
@@ -114,7 +117,7 @@ int vn_endpoint_parse(const char *text, size_t length_bytes, const char *specifi
 		hints.ai_flags |= AI_PASSIVE;
 	code = getaddrinfo(halves.host[0] ? halves.host : NULL, halves.port[0] ? halves.port : "0",
 			   &hints, &found);
-	if (code == EAI_NONAME && hints.ai_flags & AI_NUMERICHOST)
+	if ((code == EAI_NONAME || code == EAI_ADDRFAMILY) && hints.ai_flags & AI_NUMERICHOST)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT, "'%s': '%s' is no %saddress",
 				specification, halves.host,
 				hints.ai_family == AF_INET    ? "IPv4 "

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. `vnic wire` opens two ports, joins them and waits. Both ports are opened with
- * all privileges, then the wire is made (which may still configure an interface), then every
+ * Theory of operation. `vnic wire` opens two ports, joins them and waits. Both ports are opened
+ * with all privileges, then the wire is made (which may still configure an interface), then every
  * privilege is dropped, and only then packets are read: what a port needs later, as the right to
  * connect again, must not take one.
  *

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. What `vnic wire` says: what it joined, what happens to it, how fast it is, and
- * at the end where every packet went. For each direction the packets that came in are those that
- * went out and those that were dropped, by reason; what the kernel dropped before we could read it (its
- * queue was full) stands beside that, for it is in none of our counters.
+ * Theory of operation. What `vnic wire` says: what it joined, what happens to it, how fast it is,
+ * and at the end where every packet went. For each direction the packets that came in are those
+ * that went out and those that were dropped, by reason; what the kernel dropped before we could
+ * read it (its queue was full) stands beside that, for it is in none of our counters.
  *
  * Rates are for a terminal only: one line, which is written again each second by a thread of its
  * own and taken away before anything else is printed. The same thread ends the wire when its time

@@ -5,8 +5,8 @@
  *
  * A port is opened from one line of text:
  *
- *     tun:NAME[@NETNS][,ADDR/LEN...]        a virtual interface for IP packets; NAME may be empty or
- *                                           a pattern (tun%d)
+ *     tun:NAME[@NETNS][,ADDR/LEN...]        a virtual interface for IP packets; NAME may be empty
+ *                                           or a pattern (tun%d)
  *     tap:NAME[@NETNS][,ADDR/LEN...]        the same for Ethernet frames
  *     udp:LOCAL[:PORT]-REMOTE:PORT          one packet a datagram; IPv6 addresses in brackets
  *     tcp:HOST:PORT  tcp-listen:ADDR:PORT   each packet behind its length, 16 bits, big-endian
@@ -48,7 +48,7 @@ enum vnic_port_event {
 	VNIC_PORT_LINK_UP,         /**< the interface was set up */
 	VNIC_PORT_LINK_DOWN,       /**< the interface was set down */
 	VNIC_PORT_RENAMED,         /**< the interface has another name */
-	/** The kernel granted offloads and then refused to segment: that is done here from now on */
+	/** The kernel granted offloads and then refused to segment: that is done here now */
 	VNIC_PORT_SOFTWARE_GSO,
 	VNIC_PORT_END, /**< a source has no more packets, or a sink nobody who reads it */
 	VNIC_PORT_FULL /**< pcap: the file takes no more packets; told once */

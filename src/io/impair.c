@@ -6,16 +6,16 @@
  * finds no room is dropped and counted.
  *
  * The time is made of two parts. First the packet waits for its turn on a link of the given rate:
- * the link is free when the last packet's last bit has left, and a packet that would wait for longer
- * than queue_ns is dropped, as in the queue of a router. Then it travels, for delay +- jitter. A
- * packet never arrives before the one that left before it, as on a path of wires and queues; only
- * one that is chosen for reordering is not delayed at all. So what jitter and reorder do can be told
- * apart, and a test of one is no test of the other.
+ * the link is free when the last packet's last bit has left, and a packet that would wait for
+ * longer than queue_ns is dropped, as in the queue of a router. Then it travels, for delay +-
+ * jitter. A packet never arrives before the one that left before it, as on a path of wires and
+ * queues; only one that is chosen for reordering is not delayed at all. So what jitter and reorder
+ * do can be told apart, and a test of one is no test of the other.
  *
- * Chance is xoshiro256** (Blackman and Vigna), seeded by splitmix64. Each packet draws the same number
- * of numbers whatever its fate and whatever the options: the first packet that is lost with loss=1% is also
- * the first that is lost with loss=1%,delay=20ms, and changing one probability does not shuffle the
- * others.
+ * Chance is xoshiro256** (Blackman and Vigna), seeded by splitmix64. Each packet draws the same
+ * number of numbers whatever its fate and whatever the options: the first packet that is lost with
+ * loss=1% is also the first that is lost with loss=1%,delay=20ms, and changing one probability does
+ * not shuffle the others.
  *
  * A probability p is a threshold of 53 bits; 1 is always, 0 is never.
  */

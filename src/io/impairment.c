@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. An impairment as text is a list of NAME=VALUE, and each name has one row in a
- * table: which member it sets and in what unit. Numbers are read by strtod(3), so "0.5ms" and "1e3kbit"
- * are numbers too; what makes no sense is refused with the name and the value in the sentence.
+ * Theory of operation. An impairment as text is a list of NAME=VALUE, and each name has one row in
+ * a table: which member it sets and in what unit. Numbers are read by strtod(3), so "0.5ms" and
+ * "1e3kbit" are numbers too; what makes no sense is refused with the name and the value in the
+ * sentence.
  */
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. A port is a struct vnic_port, which is the same for all kinds, and a table of
- * operations with a state of their own behind it (port.h says what each must do). What stands
+ * Theory of operation. A port is a struct vnic_port, which is the same for all kinds, and a table
+ * of operations with a state of their own behind it (port.h says what each must do). What stands
  * before the first colon of a specification chooses the kind; the rest is the kind's to parse, for
  * a COMMAND, a path and an address have no syntax in common.
  *

@@ -6,7 +6,8 @@
  * The wire is the only caller. Its worker for a queue is one thread, and calls receive, send, room,
  * poll and ready with that queue's number only, so what belongs to a queue needs no lock. All kinds
  * but interfaces have one queue, 0. Nothing here may wait: descriptors are non-blocking, and what
- * takes time (connecting, a COMMAND's end) is a state of the port that poll, ready and advance move.
+ * takes time (connecting, a COMMAND's end) is a state of the port that poll, ready and advance
+ * move.
  *
  * The loop of a worker, so that it is clear who is called when:
  *
@@ -56,9 +57,10 @@ struct vn_port_kind {
 	 * packets have memory of the caller's: data, capacity_bytes (VNIC_PACKET_BYTES + 1) and
 	 * headroom_bytes. Either fill that, or let a packet point into memory of the port's own, as
 	 * where one GRO buffer holds many: then set data, capacity_bytes = length_bytes and
-	 * headroom_bytes = 0; the wire copies it where it has to grow. That memory, which the caller may write, must stay as it is until the
-	 * next call of receive for this queue. Set length_bytes, flags and the whole offload
-	 * description (vn_port_describe_plain() does, for a plain packet).
+	 * headroom_bytes = 0; the wire copies it where it has to grow. That memory, which the
+	 * caller may write, must stay as it is until the next call of receive for this queue. Set
+	 * length_bytes, flags and the whole offload description (vn_port_describe_plain() does, for
+	 * a plain packet).
 	 *
 	 * What arrived is counted by the caller from the packets that are returned
 	 * (IN_*). Only what is dropped here is counted here, by vn_port_drop_in(), which
@@ -103,10 +105,9 @@ struct vn_port_kind {
 	bool (*is_drained)(struct vnic_port *port, unsigned queue);
 	/*
 	 * Which descriptors to wait for: fill up to VN_PORT_DESCRIPTORS, return how many. Asked
-	 * before each wait, so it may change. want_room: wake up when room is no longer 0, or what was
-	 * not drained leaves. A
-	 * descriptor whose readiness no call of receive, send, ready or advance takes away makes
-	 * the wire spin: do not name it then. NULL: none.
+	 * before each wait, so it may change. want_room: wake up when room is no longer 0, or what
+	 * was not drained leaves. A descriptor whose readiness no call of receive, send, ready or
+	 * advance takes away makes the wire spin: do not name it then. NULL: none.
 	 */
 	unsigned (*poll)(struct vnic_port *port, unsigned queue, bool want_room,
 			 struct pollfd *descriptors);
@@ -153,7 +154,7 @@ struct vnic_port {
 	bool gives_superpackets;
 	/* It takes them only to cut them itself: to merge plain packets for it is in vain. */
 	bool cuts_superpackets;
-	/* Packets from it shall come out as they came in, if the other end can take them: unmerged. */
+	/* Packets from it shall come out as they came in: they are not merged. */
 	bool is_exact;
 	/* Packets from it are to wait where the other end has no room: see room. */
 	bool is_patient;

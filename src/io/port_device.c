@@ -13,9 +13,9 @@
  * not used towards this queue any more, which is told once. TCP and UDP are two offloads in the
  * kernel, and here.
  *
- * The longest packet that an interface takes is its MTU and the Ethernet and VLAN headers, as with the
- * kernel's own veth: /dev/net/tun itself would take anything. Any change of the interface wakes the
- * watch; then its MTU is asked for again.
+ * The longest packet that an interface takes is its MTU and the Ethernet and VLAN headers, as with
+ * the kernel's own veth: /dev/net/tun itself would take anything. Any change of the interface wakes
+ * the watch; then its MTU is asked for again.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -13,21 +13,21 @@
  *     receive -> [cut -> impair -> wait] -> [merge] -> too long? cut, complete checksums -> send
  *
  * A super-packet that the port takes passes whole, which is where all the speed is: 45 packets cost
- * two system calls. One that it does not take is cut into memory of the worker's. Where plain packets
- * come from a port that has no offloads and the other does, they are merged on the way. An
- * impairment wants each packet on its own, so there super-packets are always cut before, and
- * merged after it.
+ * two system calls. One that it does not take is cut into memory of the worker's. Where plain
+ * packets come from a port that has no offloads and the other does, they are merged on the way. An
+ * impairment wants each packet on its own, so there super-packets are always cut before, and merged
+ * after it.
  *
- * The packets that are ready to be sent are collected in an array (struct outlet) until it is full or the
- * burst is at its end. So segments of several super-packets and plain packets between them are sent
- * by one call. Segments lie behind one another in memory, from its beginning for each array: 64 of
- * 1500 bytes stay in the cache.
+ * The packets that are ready to be sent are collected in an array (struct outlet) until it is full
+ * or the burst is at its end. So segments of several super-packets and plain packets between them
+ * are sent by one call. Segments lie behind one another in memory, from its beginning for each
+ * array: 64 of 1500 bytes stay in the cache.
  *
- * A port may refuse a super-packet though it said that it takes such (port_device.c says why). That one is cut
- * then, into an outlet of its own, since the first still holds what follows.
+ * A port may refuse a super-packet though it said that it takes such (port_device.c says why). That
+ * one is cut then, into an outlet of its own, since the first still holds what follows.
  *
- * A packet that a port lends (its memory is the port's) cannot grow there, as merging would have it.
- * One that something is merged to is copied first.
+ * A packet that a port lends (its memory is the port's) cannot grow there, as merging would have
+ * it. One that something is merged to is copied first.
  */
 #include <errno.h>
 #include <sched.h>
@@ -50,8 +50,8 @@
 #define HEADROOM_BYTES 128
 #define CACHE_LINE_BYTES 64
 /*
- * What one burst shall hold in all, as far as the last one tells: then what was received is still in
- * the second-level cache when it is sent.
+ * What one burst shall hold in all, as far as the last one tells: then what was received is still
+ * in the second-level cache when it is sent.
  */
 #define BURST_BYTES UINT64_C(262144)
 #define BURST_LEAST 2

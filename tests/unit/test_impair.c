@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Impairments on a clock of the test's own: what becomes of each packet, when, and how often. All
- * of it comes from seeds, so the numbers are the same in every run; the bounds say how far off a good
- * generator may be (about six standard deviations), not how far a run may be from the last one.
+ * of it comes from seeds, so the numbers are the same in every run; the bounds say how far off a
+ * good generator may be (about six standard deviations), not how far a run may be from the last
+ * one.
  */
 #include <errno.h>
 #include <setjmp.h>

@@ -7,6 +7,8 @@
 #include "inject.h"
 #include "nic.h"
 
+#include <vnic/wire.h>
+
 #define ATTEMPTS_MOST 2000
 
 /* What is tried, in a namespace with the interface "vn0", which is open as context.device. */
@@ -188,6 +190,30 @@ static void empty_pair(struct context *context)
 		;
 }
 
+/* All is closed again, whether or not it worked. */
+static int join(struct context *context, struct vnic_error *error)
+{
+	const struct vnic_port_options options = {.offloads = VNIC_OFFLOAD_ALL};
+	const struct vnic_wire_options impaired = {.impairments = {{.delay_ns = 1}, {.loss = 1}}};
+	struct vnic_port *ports[2] = {NULL, NULL};
+	struct vnic_wire *wire = NULL;
+	char specification[64];
+	int code;
+
+	snprintf(specification, sizeof(specification), "tap:vn1@%s,10.0.0.1/24", context->netns);
+	code = vnic_port_open("tap:,10.0.1.1/24", &options, &ports[0], error);
+	if (code == 0)
+		code = vnic_port_open(specification, &options, &ports[1], error);
+	if (code == 0)
+		code = vnic_wire_new(ports[0], ports[1], &impaired, &wire, error);
+	if (code < 0)
+		assert_null(wire);
+	vnic_wire_free(wire);
+	vnic_port_close(ports[0]);
+	vnic_port_close(ports[1]);
+	return code;
+}
+
 static void nothing(struct context *context)
 {
 	(void)context;
@@ -215,6 +241,7 @@ static const struct operation {
 	{"filter", filter, nothing, nothing, 2},
 	{"open a namespace", make_namespace, nothing, nothing, 1},
 	{"hand over", hand_over, nothing, empty_pair, 2},
+	{"join two ports", join, nothing, nothing, 60},
 };
 
 /* One call with one fault. Returns false when there are fewer calls than that. */

@@ -14,8 +14,12 @@
  * It has a session of its own, so Ctrl-C at a terminal reaches the wire, which ends it; and its
  * process group is what is ended, so a shell does not leave its children behind. Its standard input
  * is /dev/null, and its standard output our standard error: ours may be a capture or JSON that
- * somebody reads. PR_SET_PDEATHSIG ends it where we are killed. That signal is bound to the thread
- * that started it, which is the one that runs the wire.
+ * somebody reads.
+ *
+ * PR_SET_PDEATHSIG ends it where we are killed. (What a shell started in it only sees the end of the
+ * socket then.) That signal comes when the thread ends that called fork(2), and the thread that runs
+ * a wire may well end before the port is closed. So a thread of its own, the parent, starts each
+ * COMMAND, and sleeps until that is reaped. It has the privileges of the thread that runs the wire.
  *
  * Its end is seen through a pidfd, not by SIGCHLD, which is the application's. Where the application
  * reaps every child, its status is unknown.
@@ -27,6 +31,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,10 +68,20 @@ enum phase {
 	PHASE_FAILED   /* it could not be started: why says it */
 };
 
+/* The thread that COMMAND is a child of. */
+struct parent {
+	pthread_t thread;
+	sem_t has_forked, may_end;
+	char *command, **environment;
+	int link;
+	pid_t pid; /* or a negative errno */
+};
+
 struct exec_port {
 	char *command;
 	enum phase phase;
 	struct vn_seqpacket link;
+	struct parent parent; /* while it runs */
 	pid_t pid;
 	int watch; /* pidfd; -1: it does not run */
 	bool status_known;
@@ -169,18 +185,52 @@ static _Noreturn void become(char *command, char **environment, int link, pid_t 
 	_exit(NOT_FOUND);
 }
 
-static pid_t fork_command(const struct exec_port *state, char **environment, int link)
+/* All signals are blocked: one that comes now must not end in a handler of ours in the child. */
+static void *be_parent(void *argument)
 {
-	sigset_t all, before;
-	pid_t parent = getpid(), pid;
+	struct parent *parent = argument;
+	pid_t self = getpid(), pid = fork();
 
-	/* A signal must not end in a handler of ours in the child. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = fork();
 	if (pid == 0)
-		become(state->command, environment, link, parent);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+		become(parent->command, parent->environment, parent->link, self);
+	parent->pid = pid < 0 ? -errno : pid;
+	sem_post(&parent->has_forked);
+	while (sem_wait(&parent->may_end) < 0)
+		;
+	return NULL;
+}
+
+static void end_parent(struct parent *parent)
+{
+	sem_post(&parent->may_end);
+	pthread_join(parent->thread, NULL);
+	sem_destroy(&parent->has_forked);
+	sem_destroy(&parent->may_end);
+}
+
+/* Returns its number, or a negative errno. */
+static pid_t fork_command(struct exec_port *state, char **environment, int link)
+{
+	struct parent *parent = &state->parent;
+	pid_t pid;
+	int code;
+
+	parent->command = state->command;
+	parent->environment = environment;
+	parent->link = link;
+	sem_init(&parent->has_forked, 0, 0);
+	sem_init(&parent->may_end, 0, 0);
+	code = vn_thread_start(&parent->thread, be_parent, parent);
+	if (code < 0) {
+		sem_destroy(&parent->has_forked);
+		sem_destroy(&parent->may_end);
+		return code;
+	}
+	while (sem_wait(&parent->has_forked) < 0)
+		;
+	pid = parent->pid;
+	if (pid < 0)
+		end_parent(parent);
 	return pid;
 }
 
@@ -223,6 +273,7 @@ static void reap(struct exec_port *state)
 			code = waitid(P_PID, (id_t)state->pid, &state->status, WEXITED);
 		while (code < 0 && errno == EINTR);
 	}
+	end_parent(&state->parent);
 	if (state->watch >= 0)
 		close(state->watch);
 	state->watch = -1;
@@ -249,12 +300,11 @@ static int start(struct vnic_port *port, uint64_t now_ns)
 	}
 	vn_seqpacket_widen(sockets[1]);
 	state->pid = fork_command(state, environment, sockets[1]);
-	code = -errno;
 	close(sockets[1]);
 	free(environment);
 	if (state->pid < 0) {
 		close(sockets[0]);
-		return vn_error_system(&state->why, code, VNIC_CAUSE_LIMIT, "cannot run '%s'",
+		return vn_error_system(&state->why, state->pid, VNIC_CAUSE_LIMIT, "cannot run '%s'",
 				       state->command);
 	}
 	vn_seqpacket_begin(&state->link, sockets[0]);

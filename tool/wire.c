@@ -170,6 +170,7 @@ static int check_usage(struct wire *wire, const struct texts *texts,
 	status = parse_impairments(command, texts, wire->wire_options.impairments);
 	if (status < 0)
 		status = parse_offloads(command, texts->offload, &wire->port_options.offloads);
+	wire->port_options.no_offloads = wire->port_options.offloads == 0;
 	if (status < 0)
 		status = parse_speed(command, texts->speed, &wire->port_options);
 	if (status < 0)

@@ -59,8 +59,9 @@ VNIC_API const char *vnic_port_event_name(enum vnic_port_event event);
 /** How to open a port. All zero: defaults. */
 struct vnic_port_options {
 	unsigned queues; /**< 0: 1; more for interfaces only */
-	/** Interfaces: enum vnic_offload, or-ed; what is not granted is left out */
+	/** Interfaces: enum vnic_offload, or-ed; what is not granted is left out. 0: all */
 	unsigned offloads;
+	bool no_offloads;    /**< interfaces: none at all */
 	unsigned mtu_bytes;  /**< of the interface; 0: what fits the other end, or the kernel's */
 	bool record;         /**< pcap: a sink; otherwise a source */
 	bool replay_fast;    /**< pcap source: as fast as the other end takes them */

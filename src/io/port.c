@@ -87,6 +87,10 @@ int vnic_port_open(const char *specification, const struct vnic_port_options *op
 		made->options = *options;
 	if (made->options.queues == 0)
 		made->options.queues = 1;
+	if (made->options.no_offloads)
+		made->options.offloads = 0;
+	else if (made->options.offloads == 0)
+		made->options.offloads = VNIC_OFFLOAD_ALL;
 	made->queue_count = made->options.queues;
 	made->layer = VN_PORT_EITHER;
 	made->specification = strdup(specification);

@@ -99,7 +99,7 @@ def nothing_lost_between(near, far):
         came = other["in_packets"] - other["drop_overflow"] - other["drop_stranger"]
         assert came <= one["out_packets"], (one, other)
         if not other["drop_overflow"]:
-            # What was on its way when the first of them stopped.
+            # What was on its way before the last of them began, and when the first stopped.
             assert one["out_packets"] - came <= 3, (one, other)
 
 
@@ -121,7 +121,9 @@ def test_ping(netns, vnic, far, far_vnic, version, kind):
     netns.ping("10.1.0.2", "-f", count=500)
     for end in ends:
         end.stop()
-        assert not any(drops(x, y) for x in (end.interface, end.peer) for y in (True, False)), end.tool
+        # But for what near's interface said before far was there.
+        found = sum(drops(x, y) for x in (end.interface, end.peer) for y in (True, False))
+        assert found == end.peer["drop_no_peer"] <= 10, end.tool
     nothing_lost_between(*ends)
 
 
@@ -289,9 +291,8 @@ def test_strangers(netns, vnic, far, far_vnic):
     # Of the flood what fitted into the queue for strangers.
     assert sent < near.peer["drop_stranger"] <= sent + 20 * 40, near.peer
     assert other.peer["drop_stranger"] == 0
-    assert near.peer["out_packets"] == other.peer["in_packets"]
     assert near.peer["drop_overflow"] == other.peer["drop_overflow"] == 0
-    assert near.peer["in_packets"] - near.peer["drop_stranger"] == other.peer["out_packets"]
+    nothing_lost_between(near, other)
 
 
 def test_peer_missing_dying_and_back(netns, vnic, far, far_vnic):

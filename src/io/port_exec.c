@@ -57,7 +57,8 @@
 /* At close: to notice the end of the socket, and then SIGTERM. */
 #define NOTICE_NS SECOND_NS
 #define TERMINATE_NS (SECOND_NS / 2)
-#define NOT_FOUND 127
+#define NOT_FOUND 127 /* as a shell tells it */
+#define SIGNALLED 128
 #define ENVIRONMENT_EXTRA 2 /* variables of ours */
 
 enum phase {
@@ -373,9 +374,13 @@ static void describe_end(const struct exec_port *state, char *text, size_t size)
 		snprintf(text, size, "ended");
 	else if (state->status.si_code != CLD_EXITED)
 		snprintf(text, size, "was killed by signal %d", number);
+	else if (number == NOT_FOUND)
+		snprintf(text, size, "ended with status %d (command not found)", number);
+	else if (number > SIGNALLED) /* what a shell says of the program that it ran */
+		snprintf(text, size, "ended with status %d (signal %d)", number,
+			 number - SIGNALLED);
 	else
-		snprintf(text, size, "ended with status %d%s", number,
-			 number == NOT_FOUND ? " (command not found)" : "");
+		snprintf(text, size, "ended with status %d", number);
 }
 
 /* All it had sent is received. As receive. */

@@ -106,7 +106,7 @@ static int open_source(struct vnic_port *port, struct vnic_error *error)
 	struct pcap_port *state = port->state;
 	double speed = port->options.replay_speed;
 	char reason[PCAP_ERRBUF_SIZE] = "";
-	FILE *stream;
+	FILE *stream = NULL;
 	int code;
 
 	if (!isfinite(speed) || speed < 0)

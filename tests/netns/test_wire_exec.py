@@ -130,7 +130,10 @@ def test_command_has_no_privileges(vnic, user):
              if ":\t" in line}
     assert lines["Uid"] == [str(NOBODY if user else 0)] * 4, lines
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "SigBlk", "SigIgn"):
-        assert int(lines[name][0], 16) == 0, (name, lines)
+        value = int(lines[name][0], 16)
+        if name == "SigIgn":  # 32 and 33 are the C library's own: nobody can change them
+            value &= ~(3 << 31)
+        assert value == 0, (name, lines)
     assert lines["NoNewPrivs"] == ["1"], lines
     assert "/dev/net/tun" not in wire.tool.stderr.text, wire.tool
 

@@ -40,6 +40,14 @@ _vnic_options()
 	esac
 }
 
+# What the ports of a wire begin with. bash takes a ':' for a word of its own.
+_vnic_ports()
+{
+	[[ $1 == *:* || ${COMP_WORDS[COMP_CWORD - 1]} == : ]] && return
+	mapfile -t COMPREPLY < <(compgen -W "tun: tap: udp: tcp: tcp-listen: exec: unix: unix-listen: pcap: discard:" -- "$1")
+	compopt -o nospace 2>/dev/null
+}
+
 # Names as 'ip netns' has them.
 _vnic_namespaces()
 {
@@ -171,6 +179,10 @@ _vnic()
 	fi
 	if [[ $current == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$with_value $without_value" -- "$current")
+		return
+	fi
+	if [[ $command == wire ]]; then
+		_vnic_ports "$current"
 		return
 	fi
 	if [[ ($command == show || $command == delete) && $operands -eq 0 ]]; then

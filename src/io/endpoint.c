@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. getaddrinfo(3) parses addresses with all that may belong to them, such as the
- * interface of a link-local one, and looks up names. Looking up may take seconds, so it is done once,
- * when a port is opened, and never while a wire runs. What it found is copied into memory of the
- * port's.
+ * Theory of operation. getaddrinfo(3) parses addresses with all that may belong to them, such as
+ * the interface of a link-local one, and looks up names. Looking up may take seconds, so it is done
+ * once, when a port is opened, and never while a wire runs. What it found is copied into memory of
+ * the port's.
  */
 #include "io/endpoint.h"
 
@@ -25,6 +25,7 @@
 struct halves {
 	char host[HOST_BYTES];
 	char port[PORT_BYTES];
+	unsigned long number; /* the port; 0 where there is none */
 	bool has_brackets;
 };
 
@@ -47,6 +48,7 @@ static bool split(const char *text, size_t length, bool port_is_optional, struct
 		port = host_end;
 	}
 	halves->port[0] = 0;
+	halves->number = 0;
 	if (port == end) {
 		if (!port_is_optional)
 			return false;
@@ -56,8 +58,9 @@ static bool split(const char *text, size_t length, bool port_is_optional, struct
 			return false;
 		memcpy(halves->port, port, (size_t)(end - port));
 		halves->port[end - port] = 0;
+		halves->number = strtoul(halves->port, NULL, 10);
 		if (strspn(halves->port, "0123456789") != (size_t)(end - port) ||
-		    atoi(halves->port) > PORT_MOST)
+		    halves->number > PORT_MOST)
 			return false;
 	}
 	if (host_end - host >= HOST_BYTES || memchr(host, 0, (size_t)(host_end - host)))
@@ -99,8 +102,7 @@ int vn_endpoint_parse(const char *text, size_t length_bytes, const char *specifi
 	bool any_port = flags & VN_ENDPOINT_ANY_PORT;
 	int code;
 
-	if (!split(text, length_bytes, any_port, &halves) ||
-	    (!any_port && atoi(halves.port) == 0) ||
+	if (!split(text, length_bytes, any_port, &halves) || (!any_port && halves.number == 0) ||
 	    (!halves.host[0] && !(flags & VN_ENDPOINT_PASSIVE)))
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 				"'%s': '%.*s' is no %s:PORT (IPv6 addresses stand in brackets)",

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. A stream that lost its step by one byte never finds it again: every length from
- * then on is made of something else. So a length that cannot be one ends the connection. Zero
+ * Theory of operation. A stream that lost its step by one byte never finds it again: every length
+ * from then on is made of something else. So a length that cannot be one ends the connection. Zero
  * is one of those. But most wrong lengths look like any other, and would have us wait for 60,000
- * bytes and then deliver nonsense, so the packet's own header is asked, as soon as it is
- * there: an IP header says how long its packet is, and what a TUN sends is exactly that long. Somebody
- * who speaks another protocol is found out by its first bytes.
+ * bytes and then deliver nonsense, so the packet's own header is asked, as soon as it is there: an
+ * IP header says how long its packet is, and what a TUN sends is exactly that long. Somebody who
+ * speaks another protocol is found out by its first bytes.
  */
 #include "io/frame.h"
 

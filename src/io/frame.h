@@ -13,10 +13,9 @@
 #define VN_FRAME_MOST_BYTES 65535
 
 /**
- * May a packet of length_bytes begin so? It is as long as its IP header says, or at least an Ethernet
- * header.
- * @param there_bytes  how many of its bytes can be read
- * @return false: never. With too few bytes to be told, true
+ * May a packet of length_bytes begin so? It is as long as its IP header says, or at least an
+ * Ethernet header. @param there_bytes  how many of its bytes can be read @return false: never. With
+ * too few bytes to be told, true
  */
 bool vn_frame_is_possible(const uint8_t *packet, size_t there_bytes, size_t length_bytes,
 			  enum vnic_layer layer);

@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. `tcp:` and `tcp-listen:` carry packets over one TCP connection, each behind its
- * length (frame.c): what the TUN/TAP tutorial's simpletun speaks. Without a connection, and while it
- * waits for one, packets towards it are dropped as NO_PEER. The wire goes on whatever becomes of it.
+ * Theory of operation. `tcp:` and `tcp-listen:` carry packets over one TCP connection, each behind
+ * its length (frame.c): what the TUN/TAP tutorial's simpletun speaks. Without a connection, and
+ * while it waits for one, packets towards it are dropped as NO_PEER. The wire goes on whatever
+ * becomes of it.
  *
- *     IDLE        tcp: waits for the time of the next try (advance); tcp-listen: for a caller (ready)
+ *     IDLE        tcp: waits for the next try's time (advance); tcp-listen: for a caller (ready)
  *     CONNECTING  tcp only: until the kernel tells how it ended (ready), or for too long (advance)
  *     CONNECTED   until the peer closes it, it breaks, or it carries what makes no sense (receive)
  *
- * Only receive ends a connection that was there: packets that came before its end are still handed on. Send
- * only notes that it is broken. The distance between two tries doubles from RETRY_LEAST_NS to
- * RETRY_MOST_NS, and begins anew after a connection that lasted. A listener has one peer, and closes
- * what others open meanwhile at once: the newest one in its stead would let any stranger throw the peer
- * out. A peer that vanished without a word is found out by TCP's keepalive, after half a minute.
+ * Only receive ends a connection that was there: packets that came before its end are still handed
+ * on. Send only notes that it is broken. The time between two tries is that of backoff.h, and
+ * begins anew after a connection that lasted. A listener has one peer, and closes what others open
+ * meanwhile at once: the newest one in its stead would let any stranger throw the peer out. A peer
+ * that vanished without a word is found out by TCP's keepalive, after half a minute.
  *
- * Out: frames stand in one buffer, super-packets cut right into it, and are written by one call for each
- * burst. What the kernel does not take stays there, up to its size; then the newest packets are
- * dropped whole (FULL). A packet counts as sent when the kernel has its last byte, so whatever is
- * in the buffer when the connection ends counts as dropped.
+ * Out: frames stand in one buffer, super-packets cut right into it, and are written by one call for
+ * each burst. What the kernel does not take stays there, up to its size; then the newest packets
+ * are dropped whole (FULL). A packet counts as sent when the kernel has its last byte, so whatever
+ * is in the buffer when the connection ends counts as dropped.
  *
- * In: a large buffer is read, and packets point into it. Only the beginning of one that has not come as a whole is
- * moved, to the front of the buffer, before the next read.
+ * In: a large buffer is read, and packets point into it. Only the beginning of one that has not
+ * come as a whole is moved, to the front of the buffer, before the next read.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -33,6 +34,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "io/backoff.h"
 #include "io/endpoint.h"
 #include "io/frame.h"
 #include "io/port.h"
@@ -41,8 +43,6 @@
 #define IN_BYTES (256 << 10)
 #define OUT_BYTES (512 << 10)
 #define FRAME_MOST_BYTES (VN_FRAME_LENGTH_BYTES + VN_FRAME_MOST_BYTES)
-#define RETRY_LEAST_NS UINT64_C(100000000)
-#define RETRY_MOST_NS UINT64_C(5000000000)
 /* One that lasted shorter counts as a failed try. */
 #define LASTING_NS UINT64_C(1000000000)
 #define CONNECT_NS UINT64_C(10000000000)
@@ -73,7 +73,7 @@ struct tcp_port {
 	unsigned endpoint_count, next_endpoint;
 	uint64_t since_ns; /* when it began to connect, or was connected */
 	uint64_t retry_ns; /* when to connect, or to accept, again */
-	uint64_t backoff_ns;
+	struct vn_backoff backoff;
 	bool is_resting; /* the listener may accept no more for now */
 	uint8_t *in, *out;
 	uint32_t in_begin, in_end;
@@ -129,18 +129,11 @@ static void let_go(struct vnic_port *port, const char *why)
 	state->socket = -1;
 	state->broken = 0;
 	if (state->phase == PHASE_CONNECTED && now_ns - state->since_ns >= LASTING_NS)
-		state->backoff_ns = 0;
+		vn_backoff_reset(&state->backoff);
 	/* The next address of the same name is tried at once. */
-	if (state->phase == PHASE_CONNECTING && state->next_endpoint != 0)
-		state->retry_ns = now_ns;
-	else if (state->backoff_ns == 0)
-		state->backoff_ns = RETRY_LEAST_NS;
-	else if (state->backoff_ns < RETRY_MOST_NS / 2)
-		state->backoff_ns *= 2;
-	else
-		state->backoff_ns = RETRY_MOST_NS;
-	if (state->phase == PHASE_CONNECTED || state->next_endpoint == 0)
-		state->retry_ns = now_ns + state->backoff_ns;
+	state->retry_ns = now_ns;
+	if (state->next_endpoint == 0)
+		state->retry_ns += vn_backoff_next(&state->backoff);
 	state->phase = PHASE_IDLE;
 	port->deadline_changed = true;
 }
@@ -185,7 +178,7 @@ static void begin_to_connect(struct vnic_port *port, uint64_t now_ns)
 	if (state->socket < 0) {
 		tell_absence(port, strerror(errno));
 		state->next_endpoint = 0;
-		state->retry_ns = now_ns + RETRY_MOST_NS;
+		state->retry_ns = now_ns + vn_backoff_next(&state->backoff);
 		return;
 	}
 	state->phase = PHASE_CONNECTING;
@@ -252,8 +245,7 @@ static uint64_t advance(struct vnic_port *port, uint64_t now_ns)
 	}
 	if (state->phase == PHASE_CONNECTING && now_ns - state->since_ns >= CONNECT_NS)
 		let_go(port, strerror(ETIMEDOUT));
-	for (unsigned i = 0;
-	     i < VN_ENDPOINTS && state->phase == PHASE_IDLE && now_ns >= state->retry_ns; i++)
+	if (state->phase == PHASE_IDLE && now_ns >= state->retry_ns)
 		begin_to_connect(port, now_ns);
 	switch (state->phase) {
 	case PHASE_IDLE:

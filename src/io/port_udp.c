@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation. `udp:` carries each packet in a datagram of its own, to one peer and from it.
+ * Theory of operation. `udp:` carries each packet in a datagram of its own, to one peer and from
+ * it.
  *
- * There are two sockets on the local port. One is connected to the peer: the kernel keeps its route, tells
- * that nobody listens there (ECONNREFUSED) and what fits the path (IP_MTU), and hands it the
- * peer's datagrams only. The other is not connected, so it gets those of everybody else, which are counted
- * and thrown away. Whatever strangers send, they cannot fill the queue of the first. What arrived
- * before that was connected may still be a stranger's, so each source is looked at. To have two
- * sockets on one port, each must say SO_REUSEPORT while the second is bound; afterwards they take it
- * back, so that nobody else can join them.
+ * There are two sockets on the local port. One is connected to the peer: the kernel keeps its
+ * route, tells that nobody listens there (ECONNREFUSED) and what fits the path (IP_MTU), and hands
+ * it the peer's datagrams only. The other is not connected, so it gets those of everybody else,
+ * which are counted and thrown away. Whatever strangers send, they cannot fill the queue of the
+ * first. What arrived before that was connected may still be a stranger's, so each source is looked
+ * at. To have two sockets on one port, each must say SO_REUSEPORT while the second is bound;
+ * afterwards they take it back, so that nobody else can join them.
  *
  * Nothing is fragmented (IP_PMTUDISC_DO): the longest packet is the path's MTU without the headers.
  * When the path has a smaller one, the kernel learns that from ICMP and refuses what is longer, by
- * EMSGSIZE, and the port asks again what fits. What is forgotten after some minutes is asked for from time to
- * time.
+ * EMSGSIZE, and the port asks again what fits. What is forgotten after some minutes is asked for
+ * from time to time.
  *
- * Speed is in udp_batch.c: runs of datagrams of one size are one message, in both directions. A kernel
- * or a network device may refuse that; then everything goes on one by one, which is told once.
+ * Speed is in udp_batch.c: runs of datagrams of one size are one message, in both directions. A
+ * kernel or a network device may refuse that; then everything goes on one by one, which is told
+ * once.
  *
- * Nobody listening is no reason to end: the peer may come back. But what is sent meanwhile is lost for
- * certain, and shall not look as if it had been sent. So once a packet was refused, one is tried
- * every TRY_NS, and the others are dropped as NO_PEER, until the peer sends something, or until
- * nothing was refused for SILENCE_NS: the peer's kernel may tell no more often than once per second.
+ * Nobody listening is no reason to end: the peer may come back. But what is sent meanwhile is lost
+ * for certain, and shall not look as if it had been sent. So once a packet was refused, one is
+ * tried every TRY_NS, and the others are dropped as NO_PEER, until the peer sends something, or
+ * until nothing was refused for SILENCE_NS: the peer's kernel may tell no more often than once per
+ * second.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -631,7 +634,7 @@ static int open_connected(struct vnic_port *port, struct vnic_error *error)
 {
 	struct udp_port *state = port->state;
 	bool is_ipv6 = state->peer.address.ss_family == AF_INET6;
-	int discover = is_ipv6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+	int discover = IP_PMTUDISC_DO; /* which is IPV6_PMTUDISC_DO, too */
 	int code = open_socket(port, &state->socket, error);
 
 	if (code < 0)

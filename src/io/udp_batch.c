@@ -2,13 +2,14 @@
 /*
  * Theory of operation. The kernel's price is for each message, not for each byte. With UDP_SEGMENT
  * one message is a run of datagrams of one size, of which only the last may be shorter: all full
- * segments of a TCP stream. So packets are put into the open message as long as they fit its size, and
- * whatever does not begins another. Nothing is put in another order.
+ * segments of a TCP stream. So packets are put into the open message as long as they fit its size,
+ * and whatever does not begins another. Nothing is put in another order.
  *
- * Plain packets stay where they are, and the kernel gathers them. Super-packets are cut right behind one
- * another into the batch's buffer, so that a run of them is one part to be gathered; where they end and
- * the next super-packet begins makes no difference to the message. That is why the port takes
- * super-packets although the network does not: what the wire cut would end with each burst.
+ * Plain packets stay where they are, and the kernel gathers them. Super-packets are cut right
+ * behind one another into the batch's buffer, so that a run of them is one part to be gathered;
+ * where they end and the next super-packet begins makes no difference to the message. That is why
+ * the port takes super-packets although the network does not: what the wire cut would end with each
+ * burst.
  *
  * What comes in is the same run, in one piece of memory, with its size told beside (UDP_GRO).
  */
@@ -87,7 +88,7 @@ int vn_udp_batch_cut(struct vn_udp_batch *batch, struct vnic_segmenter *segmente
 	most = least(most, (VN_UDP_BUFFER_BYTES - batch->used_bytes) / size);
 	for (uint32_t i = 0; i < most; i++)
 		segments[i] = (struct vnic_packet){
-			.data = batch->buffer + batch->used_bytes + i * size,
+			.data = batch->buffer + batch->used_bytes + (size_t)i * size,
 			.capacity_bytes = size,
 		};
 	if (most == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of the TCP ports. The first byte chooses the layer. However a stream is cut into pieces, the
- * same frames are found in it, and what was refused once is refused with more bytes, too.
+ * Frames of the TCP ports. The first byte chooses the layer. However a stream is cut into pieces,
+ * the same frames are found in it, and what was refused once is refused with more bytes, too.
  */
 #include <assert.h>
 #include <errno.h>

@@ -30,7 +30,7 @@ static uint16_t listen_at(struct plug *plug, enum vnic_layer layer)
 {
 	plug_open_layer(plug, "tcp-listen:127.0.0.1:0", layer);
 	plug_turn(plug, false, 0);
-	return (uint16_t)atoi(strrchr(vnic_port_name(plug->port), ':') + 1);
+	return (uint16_t)strtoul(strrchr(vnic_port_name(plug->port), ':') + 1, NULL, 10);
 }
 
 static int connect_to(uint16_t port)
@@ -57,7 +57,7 @@ static int connect_peer(struct plug *plug, uint16_t port)
 
 static void write_all(int descriptor, const uint8_t *bytes, size_t length)
 {
-	ssize_t put = send(descriptor, bytes, length, MSG_NOSIGNAL);
+	ssize_t put = length ? send(descriptor, bytes, length, MSG_NOSIGNAL) : 0;
 
 	if (put != (ssize_t)length)
 		fail_msg("send: %zd of %zu: %s", put, length, strerror(errno));
@@ -174,7 +174,7 @@ static void test_frames(void **state)
 static void test_every_split(void **state)
 {
 	static const uint32_t lengths[] = {40, 20, 77};
-	uint8_t stream[256], *end = stream;
+	uint8_t stream[256] = {0}, *end = stream;
 	struct plug plug;
 	uint16_t port;
 	int peer;
@@ -186,7 +186,7 @@ static void test_every_split(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		end = put_frame(end, lengths[i], i);
 	for (size_t at = 0; at <= (size_t)(end - stream); at++) {
-		struct vnic_packet *packets;
+		struct vnic_packet *packets = NULL;
 		unsigned whole = 0, done = 0;
 		size_t sum = 0;
 
@@ -197,11 +197,12 @@ static void test_every_split(void **state)
 
 			if (piece)
 				write_all(peer, stream + at, (size_t)(end - stream) - at);
-			else if (at > 0)
+			else
 				write_all(peer, stream, at);
 			while (done < until) {
 				unsigned got = plug_receive(&plug, &packets, 2);
 
+				assert_true(done + got <= 3);
 				for (unsigned i = 0; i < got; i++, done++) {
 					struct vnic_packet *expected = packet_at(0);
 
@@ -282,7 +283,7 @@ static void test_peer_ends_within_a_packet(void **state)
 	port = listen_at(&plug, VNIC_LAYER_IP);
 	for (unsigned i = 1; i <= 3; i++) {
 		peer = connect_peer(&plug, port);
-		write_all(peer, stream, (size_t)(end - stream) - 10 * i);
+		write_all(peer, stream, (size_t)(end - stream) - (size_t)10 * i);
 		close(peer);
 		assert_int_equal(plug_receive(&plug, &packets, 64), 1);
 		plug_until(&plug, plug_look(&plug, &packets, 64) == 0 &&
@@ -571,7 +572,7 @@ static void test_peer_dies_while_full(void **state)
 	close(peer);
 }
 
-/* Send finds the connection broken before receive has handed out what came: nothing of it is lost. */
+/* Send finds the connection broken before receive handed out what came: nothing of it is lost. */
 static void test_broken_while_packets_wait(void **state)
 {
 	uint8_t stream[2048], *end = stream;

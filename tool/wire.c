@@ -325,6 +325,10 @@ static int run(const struct tool_command *command, int argc, char **argv)
 	status = check_usage(&wire, &texts, command, &arguments, &user);
 	if (status < 0) {
 		catch_signals();
+		/* A capture that goes to the standard output shall be nothing but a capture. */
+		for (unsigned i = 0; i < 2; i++)
+			if (strcmp(arguments.operands.items[i], "pcap:-") == 0)
+				wire.out = stderr;
 		status = set_up(&wire, arguments.operands.items, user);
 	}
 	if (status < 0)

@@ -253,3 +253,15 @@ def test_disk_full(netns, vnic, tmp_path):
     assert len(events) == 1 and "No space left" in events[0]["message"], events
     read = rdpcap(f"/proc/{netns.pid}/root{tmp_path}/full.pcap")
     assert len(read) == sink["out_packets"], (len(read), summary)
+
+
+def test_record_to_the_standard_output(vnic, tmp_path):
+    """Nothing of the tool's own text may get between the packets."""
+    source, sink = tmp_path / "source.pcap", tmp_path / "sink.pcap"
+    made = packets("tun", 20)
+    save(source, made, RAW)
+    with open(sink, "wb") as output:
+        done = subprocess.run([vnic.path, "wire", f"pcap:{source}", "pcap:-", "--speed", "max"],
+                              stdout=output, stderr=subprocess.PIPE, timeout=20, check=True)
+    assert [bytes(p) for p in rdpcap(str(sink))] == [bytes(p) for p in made]
+    assert b"packets in" in done.stderr, done.stderr

@@ -241,6 +241,11 @@ static void pop(struct vn_impair *impair)
 		impair->held[i] = last;
 }
 
+bool vn_impair_corrupts(const struct vn_impair *impair)
+{
+	return impair->impairment.corrupt > 0;
+}
+
 /* Putting and taking. */
 
 static void flip(struct vn_impair *impair, struct held *held, uint64_t chance)

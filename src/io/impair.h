@@ -7,6 +7,7 @@
 #define VN_IO_IMPAIR_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <vnic/packet.h>
 #include <vnic/wire.h>
 
@@ -30,6 +31,9 @@ int vn_impair_new(const struct vnic_impairment *impairment, struct vn_impair **i
 		  struct vnic_error *error);
 /** NULL is allowed. */
 void vn_impair_free(struct vn_impair *impair);
+
+/** True if it corrupts packets: then they must come with their checksums complete, as on a wire. */
+bool vn_impair_corrupts(const struct vn_impair *impair);
 
 /**
  * Decide on a plain packet's fate: it is dropped, or held until its time comes. It is copied.

@@ -432,6 +432,21 @@ def test_impair_one_way(netns, vnic, far):
     assert "impair_forward" not in summary and summary["impair_backward"]["duplicated"] >= 5, summary
 
 
+def test_corruption_is_noticed(netns, vnic, far):
+    """A wire corrupts what has its checksum, which the kernel left to us: nobody gets wrong bytes."""
+    wire = Wired(vnic, netns, far, "tun", "--impair-forward", "corrupt=100%,seed=1")
+    with listen(far, socket.AF_INET, socket.SOCK_DGRAM, "10.0.0.2") as server:
+        with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            for _ in range(200):
+                source.sendto(b"x" * 1000, server.getsockname())
+        server.settimeout(0.5 * FACTOR)
+        with pytest.raises(TimeoutError):  # the checksum of each is wrong
+            server.recv(2000)
+    summary = wire.stop()
+    assert summary["impair_forward"]["corrupted"] >= 200, summary
+    assert summary["ports"][1]["out_packets"] >= 200, summary
+
+
 def test_impaired_stream(netns, vnic, far):
     """TCP repairs what the wire does to it, corrupted segments included."""
     wire = Wired(vnic, netns, far, "tap", "--impair",

@@ -34,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 
 #include "base/error.h"
@@ -414,6 +415,18 @@ static void count_overflows(struct vnic_port *port, uint32_t overflows)
 	state->receiver.overflows = overflows;
 }
 
+/* The kernel tells of what overflowed with the next message, and there is none any more. */
+static void stop_udp(struct vnic_port *port)
+{
+	const struct udp_port *state = port->state;
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t length = sizeof(info);
+
+	if (getsockopt(state->socket, SOL_SOCKET, SO_MEMINFO, info, &length) == 0 &&
+	    length > SK_MEMINFO_DROPS * sizeof(info[0]))
+		count_overflows(port, info[SK_MEMINFO_DROPS]);
+}
+
 /* Returns the size of each packet in a message. */
 static uint32_t read_ancillary(struct vnic_port *port, struct msghdr *header, uint32_t length)
 {
@@ -791,6 +804,7 @@ const struct vn_port_kind vn_port_udp = {
 	.name = "udp",
 	.open = open_udp,
 	.close = close_udp,
+	.stop = stop_udp,
 	.receive = receive,
 	.send = send_packets,
 	.room = room,

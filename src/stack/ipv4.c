@@ -69,27 +69,12 @@ static vn_verdict input_whole(struct vnic_stack *stack, const struct vn_input *f
 {
 	uint8_t *ip = stack->whole + VN_OUTPUT_HEADROOM_BYTES;
 	uint32_t header_bytes = (uint32_t)(ip[0] & 15) * 4;
-	struct vnic_packet packet = {
-		.data = ip,
-		.length_bytes = length_bytes,
-		.capacity_bytes = length_bytes,
-		.headroom_bytes = VN_OUTPUT_HEADROOM_BYTES,
-	};
-	struct vn_input input = {
-		.packet = &packet,
-		.link = fragment->link,
-		.link_group = fragment->link_group,
-		.ip = ip,
-		.ip_bytes = length_bytes,
-		.fragmented = true,
-		.reassembled = true,
-	};
 
 	vn_store16(ip + 2, (uint16_t)length_bytes);
 	vn_store16(ip + 6, 0);
 	vn_store16(ip + 10, 0);
 	vn_store16(ip + 10, vnic_checksum(ip, header_bytes));
-	return vn_ipv4_input(stack, &input);
+	return vn_ip_input_whole(stack, fragment, length_bytes);
 }
 
 static vn_verdict input_fragment(struct vnic_stack *stack, struct vn_input *input)

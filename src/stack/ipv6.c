@@ -109,24 +109,9 @@ static vn_verdict input_whole(struct vnic_stack *stack, const struct vn_input *f
 			      uint32_t length_bytes)
 {
 	uint8_t *ip = stack->whole + VN_OUTPUT_HEADROOM_BYTES;
-	struct vnic_packet packet = {
-		.data = ip,
-		.length_bytes = length_bytes,
-		.capacity_bytes = length_bytes,
-		.headroom_bytes = VN_OUTPUT_HEADROOM_BYTES,
-	};
-	struct vn_input input = {
-		.packet = &packet,
-		.link = fragment->link,
-		.link_group = fragment->link_group,
-		.ip = ip,
-		.ip_bytes = length_bytes,
-		.fragmented = true,
-		.reassembled = true,
-	};
 
 	vn_store16(ip + 4, (uint16_t)(length_bytes - VNIC_IPV6_HEADER_BYTES));
-	return vn_ipv6_input(stack, &input);
+	return vn_ip_input_whole(stack, fragment, length_bytes);
 }
 
 /* at: where the fragment header begins. */

@@ -269,6 +269,29 @@ vn_verdict vn_ip_input(struct vnic_stack *stack, struct vn_input *input)
 	}
 }
 
+vn_verdict vn_ip_input_whole(struct vnic_stack *stack, const struct vn_input *fragment,
+			     uint32_t length_bytes)
+{
+	uint8_t *ip = stack->whole + VN_OUTPUT_HEADROOM_BYTES;
+	struct vnic_packet packet = {
+		.data = ip,
+		.length_bytes = length_bytes,
+		.capacity_bytes = length_bytes,
+		.headroom_bytes = VN_OUTPUT_HEADROOM_BYTES,
+	};
+	struct vn_input input = {
+		.packet = &packet,
+		.link = fragment->link,
+		.link_group = fragment->link_group,
+		.ip = ip,
+		.ip_bytes = length_bytes,
+		.fragmented = true,
+		.reassembled = true,
+	};
+
+	return vn_ip_input(stack, &input);
+}
+
 static vn_verdict receive_one(struct vnic_stack *stack, struct vnic_packet *packet)
 {
 	struct vn_input input = {.packet = packet};

@@ -93,6 +93,9 @@ void vn_stack_conflict(struct vnic_stack *stack, const struct vn_address_entry *
 		       const uint8_t *mac);
 /* Take in what begins with an IP header at input->ip, up to the end of the packet. */
 vn_verdict vn_ip_input(struct vnic_stack *stack, struct vn_input *input);
+/* Take in the datagram in stack->whole, whose last fragment came: its header is that of a whole one. */
+vn_verdict vn_ip_input_whole(struct vnic_stack *stack, const struct vn_input *fragment,
+			     uint32_t length_bytes);
 
 /* One file each. */
 vn_verdict vn_ethernet_input(struct vnic_stack *stack, struct vn_input *input);

@@ -31,6 +31,12 @@ extern "C" {
 
 struct vnic_stack;
 
+/** The two ends of a conversation in UDP or TCP, seen from the stack. */
+struct vnic_flow {
+	struct vnic_address local_address, remote_address;
+	uint16_t local_port, remote_port;
+};
+
 /** How to make a stack. Zero stands for the default; only send and random must be given. */
 struct vnic_stack_options {
 	/** With VNIC_LAYER_ETHERNET it speaks ARP and neighbour discovery */
@@ -51,6 +57,22 @@ struct vnic_stack_options {
 	unsigned errors_per_second;
 	unsigned errors_burst; /**< and at once; default 50 */
 	uint8_t ttl;           /**< of what it sends; default 64 */
+	/**
+	 * Send plain packets only. Otherwise UDP and TCP send packets of up to 64 KiB with a
+	 * description of how to cut them, and leave their checksum open (struct vnic_packet), as
+	 * vnic_worker_send() takes them
+	 */
+	bool plain;
+	unsigned neighbors;       /**< Ethernet addresses known at once; default 1024 */
+	unsigned paths;           /**< path MTUs known at once; default 1024 */
+	unsigned udp_endpoints;   /**< at once; default 4096 */
+	unsigned tcp_listeners;   /**< at once; default 1024 */
+	unsigned tcp_connections; /**< at once, with all that are closing; default 131072 */
+	/** Of received data that waits for what is missing, in all connections; default 64 MiB */
+	uint32_t tcp_out_of_order_bytes;
+	/** The least time of retransmission (RFC 6298 section 2.4); default 20 ms */
+	uint64_t tcp_rto_least_ns;
+	uint64_t tcp_time_wait_ns; /**< RFC 9293 section 3.4.2; default 2 s */
 	/**
 	 * Packets to be sent. They and their memory are the stack's and good during the call only.
 	 * Must not call the stack. What it cannot send is lost, as on a wire: the function counts
@@ -104,6 +126,16 @@ VNIC_API int vnic_stack_except(struct vnic_stack *stack, const struct vnic_addre
 VNIC_API bool vnic_stack_has(const struct vnic_stack *stack, const struct vnic_address *address);
 
 /**
+ * Name the router for what is on none of the stack's networks (of addresses and prefixes given to
+ * it). On Ethernet only what the stack says by itself goes there: an answer goes back to where the
+ * question came from. Without one such packets are resolved on the link itself.
+ * @param router  on one of the stack's networks; one of each family
+ * @return 0, -EINVAL (ADDRESS_INVALID)
+ */
+VNIC_API int vnic_stack_set_router(struct vnic_stack *stack, const struct vnic_address *router,
+				   struct vnic_error *error);
+
+/**
  * Say that the link came up: on Ethernet the stack announces its addresses (RFC 5227 section 2.3,
  * RFC 4861 section 7.2.6), probes for IPv6 duplicates while it answers already (optimistic DAD, RFC
  * 4429), and reports its groups (RFC 3810).
@@ -131,12 +163,14 @@ VNIC_API uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns);
  *
  *     received == arp_replies + neighbor_advertisements + echo_replies + unreachables
  *                 + parameter_problems + resets + group_queries + conflicts
+ *                 + neighbors + notices + datagrams + segments
  *                 + fragments_joined + fragments_waiting
  *                 + all that begin with "drop_"
  *
  * The fragment that completes a datagram counts as what became of the datagram, those before it as
  * fragments_joined. time_exceeded and announcements are sent without a packet that asks for them,
- * and reassembled counts datagrams: these three, received and sent are not in the sum.
+ * and reassembled counts datagrams: these three, received and sent are not in the sum, and neither
+ * are those from solicitations to out_of_order_bytes.
  */
 enum vnic_stack_counter {
 	VNIC_STACK_RECEIVED = 0, /**< packets taken in */
@@ -150,6 +184,11 @@ enum vnic_stack_counter {
 	VNIC_STACK_RESETS, /**< TCP RSTs sent */
 	/** MLD queries taken in: the reports go out later, as announcements */
 	VNIC_STACK_GROUP_QUERIES,
+	VNIC_STACK_NEIGHBORS, /**< answers to our own ARP requests and neighbor solicitations */
+	VNIC_STACK_NOTICES,   /**< ICMP errors about something that we sent, taken in */
+	VNIC_STACK_DATAGRAMS, /**< UDP packets handed to an endpoint; a super-datagram is one */
+	/** TCP packets that a connection or listener took in; a super-segment is one */
+	VNIC_STACK_SEGMENTS,
 	VNIC_STACK_CONFLICTS,     /**< packets that show another host using one of the addresses */
 	VNIC_STACK_TIME_EXCEEDED, /**< reassembly time exceeded, sent */
 	/**
@@ -160,6 +199,29 @@ enum vnic_stack_counter {
 	/** Fragments of completed datagrams, without the one that completed each */
 	VNIC_STACK_FRAGMENTS_JOINED,
 	VNIC_STACK_FRAGMENTS_WAITING, /**< fragments that wait for others now: goes up and down */
+	VNIC_STACK_SOLICITATIONS,   /**< ARP requests and neighbor solicitations of our own, sent */
+	VNIC_STACK_LOST_UNRESOLVED, /**< packets of our own to neighbors that did not answer */
+	VNIC_STACK_ENDPOINTS,       /**< UDP endpoints now */
+	VNIC_STACK_DATAGRAMS_SENT,  /**< by endpoints; a super-datagram is one */
+	VNIC_STACK_CONNECTIONS,     /**< TCP connections now, in every state but LISTEN */
+	VNIC_STACK_HALF_OPEN,       /**< of these: in SYN-RECEIVED */
+	VNIC_STACK_OPENED,          /**< connections that we opened */
+	VNIC_STACK_ACCEPTED,        /**< connections whose handshake a listener completed */
+	VNIC_STACK_REFUSED,         /**< connections that ended before they were established */
+	VNIC_STACK_ABORTED,         /**< connections that were reset, by either side */
+	VNIC_STACK_TIMED_OUT,       /**< connections whose other end was not heard of any more */
+	VNIC_STACK_SEGMENTS_SENT,   /**< by connections; a super-segment is one */
+	VNIC_STACK_RETRANSMITTED,   /**< segments sent again */
+	VNIC_STACK_TIMEOUTS,        /**< of retransmission (RFC 6298) */
+	VNIC_STACK_TAIL_PROBES,     /**< RFC 8985 section 7 */
+	VNIC_STACK_SPURIOUS,        /**< recoveries that had not been necessary (RFC 3522) */
+	VNIC_STACK_WINDOW_PROBES,   /**< of windows of nothing, sent */
+	VNIC_STACK_KEEPALIVES,      /**< sent */
+	VNIC_STACK_CHALLENGES,      /**< challenge ACKs sent (RFC 5961) */
+	VNIC_STACK_COOKIES_SENT,    /**< SYN cookies, for want of room (RFC 4987) */
+	VNIC_STACK_COOKIES_ACCEPTED,   /**< and those that came back */
+	VNIC_STACK_CONGESTION_MARKS,   /**< packets with CE, taken in (RFC 3168) */
+	VNIC_STACK_OUT_OF_ORDER_BYTES, /**< received, and waiting for what is missing, now */
 	/* From here on: packets that were dropped, by reason. */
 	VNIC_STACK_DROP_MALFORMED, /**< a header that is cut off or contradicts itself */
 	VNIC_STACK_DROP_CHECKSUM,  /**< a checksum is wrong */
@@ -188,7 +250,14 @@ enum vnic_stack_counter {
 	VNIC_STACK_DROP_REASSEMBLY_TIMEOUT, /**< fragments whose others did not come in time */
 	/** Fragments of datagrams with overlaps or two ends (RFC 5722, RFC 8200 section 4.5) */
 	VNIC_STACK_DROP_REASSEMBLY_OVERLAP,
-	VNIC_STACK_COUNTERS /**< how many there are */
+	/** ICMP errors about something that we did not send, or that would do harm (RFC 5927) */
+	VNIC_STACK_DROP_NOTICE,
+	VNIC_STACK_DROP_BACKLOG,   /**< SYNs while there was no room, nor could be a cookie */
+	VNIC_STACK_DROP_SEQUENCE,  /**< segments outside of the window, old ones too */
+	VNIC_STACK_DROP_TIMESTAMP, /**< segments that PAWS refused (RFC 7323 section 5) */
+	VNIC_STACK_DROP_OUT_OF_ORDER_FULL, /**< segments out of order, over a bound */
+	VNIC_STACK_DROP_NO_ROOM, /**< segments that the user of their connection had no room for */
+	VNIC_STACK_COUNTERS      /**< how many there are */
 };
 /** Its name as it stands in reports: "echo_replies", "drop_checksum". NULL for none. */
 VNIC_API const char *vnic_stack_counter_name(enum vnic_stack_counter counter);

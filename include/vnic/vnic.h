@@ -14,7 +14,9 @@
 #include <vnic/address.h>
 #include <vnic/capture.h>
 #include <vnic/checksum.h>
+#include <vnic/connection.h>
 #include <vnic/device.h>
+#include <vnic/endpoint.h>
 #include <vnic/error.h>
 #include <vnic/link.h>
 #include <vnic/merge.h>
@@ -23,6 +25,7 @@
 #include <vnic/port.h>
 #include <vnic/run.h>
 #include <vnic/segment.h>
+#include <vnic/socket.h>
 #include <vnic/stack.h>
 #include <vnic/version.h>
 #include <vnic/wire.h>

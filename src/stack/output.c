@@ -31,22 +31,18 @@ void vn_output_flush(struct vnic_stack *stack)
 	if (count == 0)
 		return;
 	output->count = 0;
+	output->large_count = 0;
 	vn_stack_count(stack, VNIC_STACK_SENT, count);
 	stack->options.send(stack->options.user, output->packets, count);
 }
 
-static void enqueue(struct vnic_stack *stack, uint8_t *data, size_t length_bytes)
+static void enqueue(struct vnic_stack *stack, const struct vnic_packet *packet)
 {
 	struct vn_output *output = &stack->output;
-	struct vnic_packet packet = {
-		.length_bytes = (uint32_t)length_bytes,
-		.capacity_bytes = (uint32_t)length_bytes,
-	};
 
 	if (output->count == VNIC_BURST_PACKETS)
 		vn_output_flush(stack);
-	packet.data = data;
-	output->packets[output->count++] = packet;
+	output->packets[output->count++] = *packet;
 }
 
 uint8_t *vn_output_buffer(struct vnic_stack *stack)
@@ -59,25 +55,67 @@ uint8_t *vn_output_buffer(struct vnic_stack *stack)
 	       VN_OUTPUT_HEADROOM_BYTES;
 }
 
+uint8_t *vn_output_large(struct vnic_stack *stack)
+{
+	struct vn_output *output = &stack->output;
+
+	if (output->large_count == VN_OUTPUT_LARGE || output->count == VNIC_BURST_PACKETS)
+		vn_output_flush(stack);
+	return output->large + (size_t)output->large_count * VN_OUTPUT_LARGE_BYTES +
+	       VN_OUTPUT_HEADROOM_BYTES;
+}
+
+/* Write the frame's header before payload. @return its length; 0: there is no Ethernet */
+static uint32_t put_frame_header(struct vnic_stack *stack, const struct vn_link *link,
+				 uint16_t ethertype, uint8_t *payload)
+{
+	struct vnic_ethernet ethernet = {
+		.ethertype = ethertype,
+		.vlan_count = link->vlan_count,
+	};
+	uint32_t header_bytes;
+
+	if (stack->options.layer != VNIC_LAYER_ETHERNET)
+		return 0;
+	memcpy(ethernet.destination, link->mac, VNIC_MAC_BYTES);
+	memcpy(ethernet.source, stack->options.mac, VNIC_MAC_BYTES);
+	memcpy(ethernet.vlan, link->vlan, sizeof(ethernet.vlan));
+	header_bytes =
+		VNIC_ETHERNET_HEADER_BYTES + (uint32_t)link->vlan_count * VNIC_VLAN_TAG_BYTES;
+	vnic_ethernet_build(payload - header_bytes, header_bytes, &ethernet);
+	return header_bytes;
+}
+
 void vn_output_frame(struct vnic_stack *stack, const struct vn_link *link, uint16_t ethertype,
 		     uint8_t *payload, size_t length_bytes)
 {
-	size_t header_bytes = 0;
+	uint32_t header_bytes = put_frame_header(stack, link, ethertype, payload);
+	struct vnic_packet packet = {
+		.data = payload - header_bytes,
+		.length_bytes = (uint32_t)length_bytes + header_bytes,
+		.capacity_bytes = (uint32_t)length_bytes + header_bytes,
+	};
 
-	if (stack->options.layer == VNIC_LAYER_ETHERNET) {
-		struct vnic_ethernet ethernet = {
-			.ethertype = ethertype,
-			.vlan_count = link->vlan_count,
-		};
+	enqueue(stack, &packet);
+}
 
-		memcpy(ethernet.destination, link->mac, VNIC_MAC_BYTES);
-		memcpy(ethernet.source, stack->options.mac, VNIC_MAC_BYTES);
-		memcpy(ethernet.vlan, link->vlan, sizeof(ethernet.vlan));
-		header_bytes =
-			VNIC_ETHERNET_HEADER_BYTES + (size_t)link->vlan_count * VNIC_VLAN_TAG_BYTES;
-		vnic_ethernet_build(payload - header_bytes, header_bytes, &ethernet);
-	}
-	enqueue(stack, payload - header_bytes, header_bytes + length_bytes);
+void vn_output_packet(struct vnic_stack *stack, const struct vn_link *link,
+		      struct vnic_packet *packet)
+{
+	struct vn_output *output = &stack->output;
+	uint16_t ethertype =
+		packet->data[0] >> 4 == VNIC_IPV4 ? VNIC_ETHERTYPE_IPV4 : VNIC_ETHERTYPE_IPV6;
+	uint32_t header_bytes = put_frame_header(stack, link, ethertype, packet->data);
+
+	if (packet->data >= output->large &&
+	    packet->data < output->large + (size_t)VN_OUTPUT_LARGE * VN_OUTPUT_LARGE_BYTES)
+		output->large_count++;
+	packet->data -= header_bytes;
+	packet->length_bytes += header_bytes;
+	packet->capacity_bytes = packet->length_bytes;
+	if (packet->flags & VNIC_PACKET_NEEDS_CSUM)
+		packet->csum_start = (uint16_t)(packet->csum_start + header_bytes);
+	enqueue(stack, packet);
 }
 
 size_t vn_output_ip_header_bytes(enum vnic_family family)

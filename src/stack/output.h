@@ -16,10 +16,16 @@ struct vn_link;
 #define VN_OUTPUT_BUILT_BYTES 1280
 #define VN_OUTPUT_BUFFER_BYTES (VN_OUTPUT_HEADROOM_BYTES + VN_OUTPUT_BUILT_BYTES)
 
+/* For super-packets. So many of them fit into a processor's second-level cache. */
+#define VN_OUTPUT_LARGE 4
+#define VN_OUTPUT_LARGE_BYTES (VN_OUTPUT_HEADROOM_BYTES + 65536)
+
 struct vn_output {
 	struct vnic_packet packets[VNIC_BURST_PACKETS];
 	unsigned count;
+	unsigned large_count;
 	uint8_t *buffers; /* one for each of packets, VN_OUTPUT_BUFFER_BYTES long */
+	uint8_t *large;   /* VN_OUTPUT_LARGE of VN_OUTPUT_LARGE_BYTES */
 };
 
 /*
@@ -27,6 +33,18 @@ struct vn_output {
  * something is sent.
  */
 uint8_t *vn_output_buffer(struct vnic_stack *stack);
+/*
+ * The same for a packet of any length, up to 65,535 bytes. Sent, if at all, with
+ * vn_output_packet().
+ */
+uint8_t *vn_output_large(struct vnic_stack *stack);
+/*
+ * Send an IP packet with its offload description, which begins at packet->data. It is not larger
+ * than the MTU, or is a super-packet. Its memory is that of vn_output_buffer() or
+ * vn_output_large().
+ */
+void vn_output_packet(struct vnic_stack *stack, const struct vn_link *link,
+		      struct vnic_packet *packet);
 /*
  * Send what stands at payload in a frame to link, or without one where there is no Ethernet.
  * VN_OUTPUT_HEADROOM_BYTES before it may be written, or what the frame it came in had there.

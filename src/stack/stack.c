@@ -38,12 +38,39 @@ static const char *const counter_names[] = {
 	[VNIC_STACK_PARAMETER_PROBLEMS] = "parameter_problems",
 	[VNIC_STACK_RESETS] = "resets",
 	[VNIC_STACK_GROUP_QUERIES] = "group_queries",
+	[VNIC_STACK_NEIGHBORS] = "neighbors",
+	[VNIC_STACK_NOTICES] = "notices",
+	[VNIC_STACK_DATAGRAMS] = "datagrams",
+	[VNIC_STACK_SEGMENTS] = "segments",
 	[VNIC_STACK_CONFLICTS] = "conflicts",
 	[VNIC_STACK_TIME_EXCEEDED] = "time_exceeded",
 	[VNIC_STACK_ANNOUNCEMENTS] = "announcements",
 	[VNIC_STACK_REASSEMBLED] = "reassembled",
 	[VNIC_STACK_FRAGMENTS_JOINED] = "fragments_joined",
 	[VNIC_STACK_FRAGMENTS_WAITING] = "fragments_waiting",
+	[VNIC_STACK_SOLICITATIONS] = "solicitations",
+	[VNIC_STACK_LOST_UNRESOLVED] = "lost_unresolved",
+	[VNIC_STACK_ENDPOINTS] = "endpoints",
+	[VNIC_STACK_DATAGRAMS_SENT] = "datagrams_sent",
+	[VNIC_STACK_CONNECTIONS] = "connections",
+	[VNIC_STACK_HALF_OPEN] = "half_open",
+	[VNIC_STACK_OPENED] = "opened",
+	[VNIC_STACK_ACCEPTED] = "accepted",
+	[VNIC_STACK_REFUSED] = "refused",
+	[VNIC_STACK_ABORTED] = "aborted",
+	[VNIC_STACK_TIMED_OUT] = "timed_out",
+	[VNIC_STACK_SEGMENTS_SENT] = "segments_sent",
+	[VNIC_STACK_RETRANSMITTED] = "retransmitted",
+	[VNIC_STACK_TIMEOUTS] = "timeouts",
+	[VNIC_STACK_TAIL_PROBES] = "tail_probes",
+	[VNIC_STACK_SPURIOUS] = "spurious",
+	[VNIC_STACK_WINDOW_PROBES] = "window_probes",
+	[VNIC_STACK_KEEPALIVES] = "keepalives",
+	[VNIC_STACK_CHALLENGES] = "challenges",
+	[VNIC_STACK_COOKIES_SENT] = "cookies_sent",
+	[VNIC_STACK_COOKIES_ACCEPTED] = "cookies_accepted",
+	[VNIC_STACK_CONGESTION_MARKS] = "congestion_marks",
+	[VNIC_STACK_OUT_OF_ORDER_BYTES] = "out_of_order_bytes",
 	[VNIC_STACK_DROP_MALFORMED] = "drop_malformed",
 	[VNIC_STACK_DROP_CHECKSUM] = "drop_checksum",
 	[VNIC_STACK_DROP_TRUNCATED] = "drop_truncated",
@@ -56,6 +83,12 @@ static const char *const counter_names[] = {
 	[VNIC_STACK_DROP_REASSEMBLY_FULL] = "drop_reassembly_full",
 	[VNIC_STACK_DROP_REASSEMBLY_TIMEOUT] = "drop_reassembly_timeout",
 	[VNIC_STACK_DROP_REASSEMBLY_OVERLAP] = "drop_reassembly_overlap",
+	[VNIC_STACK_DROP_NOTICE] = "drop_notice",
+	[VNIC_STACK_DROP_BACKLOG] = "drop_backlog",
+	[VNIC_STACK_DROP_SEQUENCE] = "drop_sequence",
+	[VNIC_STACK_DROP_TIMESTAMP] = "drop_timestamp",
+	[VNIC_STACK_DROP_OUT_OF_ORDER_FULL] = "drop_out_of_order_full",
+	[VNIC_STACK_DROP_NO_ROOM] = "drop_no_room",
 };
 
 _Static_assert(sizeof(counter_names) / sizeof(counter_names[0]) == VNIC_STACK_COUNTERS,
@@ -140,6 +173,22 @@ static void fill_in_defaults(struct vnic_stack_options *options)
 		options->errors_per_second = 1000;
 	if (options->errors_burst == 0)
 		options->errors_burst = 50;
+	if (options->neighbors == 0)
+		options->neighbors = 1024;
+	if (options->paths == 0)
+		options->paths = 1024;
+	if (options->udp_endpoints == 0)
+		options->udp_endpoints = 4096;
+	if (options->tcp_listeners == 0)
+		options->tcp_listeners = 1024;
+	if (options->tcp_connections == 0)
+		options->tcp_connections = 131072;
+	if (options->tcp_out_of_order_bytes == 0)
+		options->tcp_out_of_order_bytes = 64u << 20;
+	if (options->tcp_rto_least_ns == 0)
+		options->tcp_rto_least_ns = VN_SECOND_NS / 50;
+	if (options->tcp_time_wait_ns == 0)
+		options->tcp_time_wait_ns = 2 * VN_SECOND_NS;
 	if (options->ttl == 0)
 		options->ttl = 64;
 }
@@ -163,9 +212,11 @@ int vnic_stack_new(const struct vnic_stack_options *options, struct vnic_stack *
 	new->rate.interval_ns = VN_SECOND_NS / new->options.errors_per_second;
 	new->rate.slack_ns = new->rate.interval_ns *(new->options.errors_burst - 1);
 	new->output.buffers = malloc((size_t)VNIC_BURST_PACKETS * VN_OUTPUT_BUFFER_BYTES);
+	new->output.large = malloc((size_t)VN_OUTPUT_LARGE * VN_OUTPUT_LARGE_BYTES);
 	new->whole = malloc(WHOLE_BYTES);
-	if (!new->output.buffers || !new->whole ||
-	    vn_reassembly_new(&new->options, &new->reassembly) < 0)
+	if (!new->output.buffers || !new->output.large || !new->whole ||
+	    vn_reassembly_new(&new->options, &new->reassembly) < 0 || vn_neighbors_new(new) < 0 ||
+	    vn_paths_new(new) < 0 || vn_udp_new(new) < 0 || vn_tcp_new(new) < 0)
 		goto no_memory;
 	*stack = new;
 	return 0;
@@ -181,6 +232,11 @@ void vnic_stack_free(struct vnic_stack *stack)
 		return;
 	vn_reassembly_free(stack->reassembly);
 	free(stack->whole);
+	vn_tcp_free(stack);
+	vn_udp_free(stack);
+	vn_paths_free(stack);
+	vn_neighbors_free(stack);
+	free(stack->output.large);
 	free(stack->output.buffers);
 	free(stack);
 }
@@ -315,19 +371,25 @@ void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets, u
 		vn_stack_count(stack, VNIC_STACK_RECEIVED, 1);
 		vn_stack_count(stack, verdict, 1);
 	}
+	vn_udp_flush(stack);
+	vn_tcp_flush(stack);
 	vn_output_flush(stack);
 }
 
 uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns)
 {
-	uint64_t reassembly_ns, announce_ns;
+	uint64_t due_ns[4];
 
 	set_time(stack, now_ns);
 	if (stack->now_ns < stack->wake_ns)
 		return stack->wake_ns;
-	reassembly_ns = vn_reassembly_advance(stack);
-	announce_ns = vn_announce_advance(stack);
-	stack->wake_ns = reassembly_ns < announce_ns ? reassembly_ns : announce_ns;
+	stack->wake_ns = UINT64_MAX;
+	due_ns[0] = vn_reassembly_advance(stack);
+	due_ns[1] = vn_announce_advance(stack);
+	due_ns[2] = vn_neighbors_advance(stack);
+	due_ns[3] = vn_tcp_advance(stack);
+	for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)
+		vn_stack_wake(stack, due_ns[i]);
 	vn_output_flush(stack);
 	return stack->wake_ns;
 }

@@ -51,6 +51,16 @@ struct vn_input {
 	struct vnic_ipv4 ipv4; /* the header of an IPv4 packet */
 };
 
+/* An ICMP error about something that we sent: its sender could read it, or guessed well. */
+struct vn_notice {
+	struct vnic_flow flow; /* of what it is about; local is our end */
+	uint8_t protocol;
+	int code;                 /* as struct vnic_datagram_error has it */
+	unsigned mtu_bytes;       /* with -EMSGSIZE */
+	const uint8_t *transport; /* what is quoted of the transport header */
+	uint32_t transport_bytes; /* 8 at least */
+};
+
 struct vnic_stack {
 	struct vnic_stack_options options;
 	uint64_t now_ns;
@@ -59,6 +69,10 @@ struct vnic_stack {
 	struct vn_addresses addresses;
 	struct vn_output output;
 	struct vn_reassembly *reassembly;
+	struct vn_neighbors *neighbors;
+	struct vn_paths *paths;
+	struct vn_udp *udp;
+	struct vn_tcp *tcp;
 	/* One datagram of any length, with room for headers before it: see vn_stack_whole(). */
 	uint8_t *whole;
 	struct {
@@ -111,6 +125,43 @@ vn_verdict vn_mld_input(struct vnic_stack *stack, const struct vn_input *input,
 			const struct vnic_icmp *icmp);
 vn_verdict vn_udp_input(struct vnic_stack *stack, struct vn_input *input);
 vn_verdict vn_tcp_input(struct vnic_stack *stack, struct vn_input *input);
+
+/*
+ * What stands behind vnic/endpoint.h and vnic/connection.h. new() returns 0 or -ENOMEM, free() takes a
+ * stack whose new() failed or was not called, advance() returns when to be called again.
+ */
+int vn_udp_new(struct vnic_stack *stack);
+void vn_udp_free(struct vnic_stack *stack);
+vn_verdict vn_udp_notice(struct vnic_stack *stack, const struct vn_notice *notice);
+int vn_tcp_new(struct vnic_stack *stack);
+void vn_tcp_free(struct vnic_stack *stack);
+uint64_t vn_tcp_advance(struct vnic_stack *stack);
+vn_verdict vn_tcp_notice(struct vnic_stack *stack, const struct vn_notice *notice);
+/* Send what user calls made connections want to send: at the end of each burst. */
+void vn_tcp_flush(struct vnic_stack *stack);
+/* Hand out the datagrams that were collected: at the end of each burst. */
+void vn_udp_flush(struct vnic_stack *stack);
+
+/* neighbor.c: Ethernet addresses of those whom the stack speaks to first. */
+int vn_neighbors_new(struct vnic_stack *stack);
+void vn_neighbors_free(struct vnic_stack *stack);
+uint64_t vn_neighbors_advance(struct vnic_stack *stack);
+/*
+ * Send an IP packet with a complete header, of vn_output_buffer(), to its destination or the router
+ * before it, as vn_output_ip() does. While its Ethernet address is asked for a copy waits.
+ */
+void vn_neighbor_send(struct vnic_stack *stack, uint8_t *ip, size_t length_bytes);
+
+/* path.c: what routers said of the paths' MTUs. */
+int vn_paths_new(struct vnic_stack *stack);
+void vn_paths_free(struct vnic_stack *stack);
+/* The MTU of IP packets to an address, in bytes. */
+unsigned vn_path_mtu(const struct vnic_stack *stack, const struct vnic_address *remote);
+/*
+ * Learn a smaller one (RFC 1191, RFC 8201), for 10 minutes; what is below the least that there may
+ * be is taken as that. @return true if the path's MTU is smaller now than it was
+ */
+bool vn_path_learn(struct vnic_stack *stack, const struct vnic_address *remote, unsigned mtu_bytes);
 
 /*
  * ipv4_options.c. Both return 0, or the offset of what is wrong from the header's first byte.

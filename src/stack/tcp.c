@@ -63,3 +63,32 @@ vn_verdict vn_tcp_input(struct vnic_stack *stack, struct vn_input *input)
 		segment_bytes++;
 	return send_reset(stack, input, &tcp, segment_bytes);
 }
+
+int vn_tcp_new(struct vnic_stack *stack)
+{
+	(void)stack;
+	return 0;
+}
+
+void vn_tcp_free(struct vnic_stack *stack)
+{
+	(void)stack;
+}
+
+void vn_tcp_flush(struct vnic_stack *stack)
+{
+	(void)stack;
+}
+
+uint64_t vn_tcp_advance(struct vnic_stack *stack)
+{
+	(void)stack;
+	return UINT64_MAX;
+}
+
+vn_verdict vn_tcp_notice(struct vnic_stack *stack, const struct vn_notice *notice)
+{
+	(void)stack;
+	(void)notice;
+	return VNIC_STACK_DROP_NOTICE;
+}

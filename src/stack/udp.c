@@ -26,3 +26,26 @@ vn_verdict vn_udp_input(struct vnic_stack *stack, struct vn_input *input)
 	return vn_error_send(stack, input, VNIC_ICMPV6_UNREACHABLE, VNIC_ICMPV6_UNREACHABLE_PORT,
 			     0);
 }
+
+int vn_udp_new(struct vnic_stack *stack)
+{
+	(void)stack;
+	return 0;
+}
+
+void vn_udp_free(struct vnic_stack *stack)
+{
+	(void)stack;
+}
+
+void vn_udp_flush(struct vnic_stack *stack)
+{
+	(void)stack;
+}
+
+vn_verdict vn_udp_notice(struct vnic_stack *stack, const struct vn_notice *notice)
+{
+	(void)stack;
+	(void)notice;
+	return VNIC_STACK_DROP_NOTICE;
+}

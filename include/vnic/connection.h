@@ -169,6 +169,12 @@ VNIC_API void vnic_connection_offer(struct vnic_connection *connection, uint64_t
  * is still received. Of an endless offer the end is what was read up to now.
  */
 VNIC_API void vnic_connection_finish(struct vnic_connection *connection);
+/**
+ * Finish, and give up reading: bytes that still come are answered with a reset (RFC 1122 section
+ * 4.2.2.13), and the other end's FIN is waited for 60 s at most after its last segment. What was
+ * offered is still read, and VNIC_CONNECTION_CLOSED still comes.
+ */
+VNIC_API void vnic_connection_close(struct vnic_connection *connection);
 /** There is room again: to be called when what receive took was used. */
 VNIC_API void vnic_connection_update_room(struct vnic_connection *connection);
 /**

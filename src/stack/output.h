@@ -12,8 +12,8 @@ struct vn_link;
 
 /* An Ethernet header with two tags, and an IPv6 fragment header, with what aligns them. */
 #define VN_OUTPUT_HEADROOM_BYTES 64
-/* The longest packet that is built rather than made from a request: an ICMPv6 error. */
-#define VN_OUTPUT_BUILT_BYTES 1280
+/* The longest packet that is built rather than made from a request: what fits into most links. */
+#define VN_OUTPUT_BUILT_BYTES 1536
 #define VN_OUTPUT_BUFFER_BYTES (VN_OUTPUT_HEADROOM_BYTES + VN_OUTPUT_BUILT_BYTES)
 
 /* For super-packets. So many of them fit into a processor's second-level cache. */

@@ -58,7 +58,7 @@ struct vnic_listener {
 };
 
 struct vnic_connection {
-	struct vn_timer timer; /* first, so that a timer is its connection */
+	struct vn_timer timer;        /* first, so that a timer is its connection */
 	struct vnic_connection *next; /* of those in the same slot */
 	struct vnic_connection *pending_next;
 	struct vnic_connection *older, *younger; /* in TIME-WAIT */
@@ -71,23 +71,23 @@ struct vnic_connection {
 	struct vn_link link; /* the way to the other end, once it was heard of */
 	uint32_t hash;
 	uint8_t state;
-	uint8_t alarm; /* enum vn_tcp_alarm */
-	uint8_t retries;       /* timeouts in a row */
-	uint8_t probes;        /* of a closed window, or keepalives, in a row */
+	uint8_t alarm;   /* enum vn_tcp_alarm */
+	uint8_t retries; /* timeouts in a row */
+	uint8_t probes;  /* of a closed window, or keepalives, in a row */
 	uint8_t send_scale, receive_scale;
 	uint8_t duplicates; /* duplicate ACKs in a row */
 	uint8_t quick_acks; /* so many more ACKs are not delayed */
 	int8_t soft_error;  /* an errno that ICMP told; why it failed, should it fail */
 	bool has_link;
 	bool has_sack, has_timestamps, has_scale, has_ecn;
-	bool is_pending;  /* in the list of those that may have something to send */
-	bool ack_now;     /* an ACK is due at once */
-	bool is_starved;  /* read returned less than was offered */
-	bool is_closing;  /* its user reads no more */
-	bool fin_wanted;  /* behind end */
+	bool is_pending; /* in the list of those that may have something to send */
+	bool ack_now;    /* an ACK is due at once */
+	bool is_starved; /* read returned less than was offered */
+	bool is_closing; /* its user reads no more */
+	bool fin_wanted; /* behind end */
 	bool fin_sent;
-	bool fin_known; /* fin_at is where the other end's FIN is */
-	bool is_limited;   /* the congestion window is what kept us from sending */
+	bool fin_known;     /* fin_at is where the other end's FIN is */
+	bool is_limited;    /* the congestion window is what kept us from sending */
 	bool is_recovering; /* from a loss, until recovery_end */
 	bool is_timed_out;  /* and it was noticed by a timeout */
 	bool tail_probed;   /* tail_end is what a probe wants to have acknowledged */
@@ -97,18 +97,19 @@ struct vnic_connection {
 	bool say_reduced;   /* say CWR with the next new data */
 	bool has_dsack;
 	bool undo_possible; /* undo_timestamp is that of the first segment sent again */
-	uint16_t mss_bytes;      /* of a segment with its options: what the other end and the path take */
+	uint16_t
+		mss_bytes; /* of a segment with its options: what the other end and the path take */
 	uint16_t mss_told_bytes; /* by the other end */
 
 	/* Sending. */
 	uint32_t iss;
 	uint32_t send_window_bytes, send_window_most_bytes;
 	uint64_t una, nxt;
-	uint64_t end; /* of what was offered; UINT64_MAX: none */
+	uint64_t end;                         /* of what was offered; UINT64_MAX: none */
 	uint64_t window_position, window_ack; /* the segment that told of the window: WL1, WL2 */
-	uint64_t small_end;    /* of the last segment that was not full */
-	uint64_t recovery_end; /* when it is acknowledged the recovery is over */
-	uint64_t mark_end;     /* likewise for the answer to an ECN mark */
+	uint64_t small_end;                   /* of the last segment that was not full */
+	uint64_t recovery_end;                /* when it is acknowledged the recovery is over */
+	uint64_t mark_end;                    /* likewise for the answer to an ECN mark */
 	uint64_t tail_end;
 	struct vn_tcp_flight flight;
 	struct vn_tcp_congestion congestion;
@@ -117,7 +118,7 @@ struct vnic_connection {
 	uint32_t irs;
 	uint32_t unacknowledged_bytes; /* received in order since the last ACK */
 	uint64_t rcv_nxt;
-	uint64_t rcv_edge;      /* of the window that was offered */
+	uint64_t rcv_edge;     /* of the window that was offered */
 	uint64_t acknowledged; /* the last position that we acknowledged */
 	uint64_t fin_at;
 	struct vn_tcp_range dsack;
@@ -128,12 +129,15 @@ struct vnic_connection {
 	uint32_t timestamp_recent, timestamp_undo;
 	uint64_t timestamp_recent_ns; /* when it was taken */
 	uint64_t srtt_ns, rtt_variation_ns, rto_ns;
-	uint64_t alarm_ns; /* when alarm is due */
-	uint64_t ack_ns;   /* when a delayed ACK is */
-	uint64_t life_ns;  /* when to look whether the other end is still there; the end of TIME-WAIT */
-	uint64_t heard_ns;    /* when the last segment came */
-	uint64_t progress_ns; /* when something was acknowledged, or nothing was in flight */
-	uint64_t sent_ns;     /* when the last data was sent */
+	uint64_t alarm_ns;   /* when alarm is due */
+	uint64_t reorder_ns; /* when what may be reordered is lost */
+	uint64_t ack_ns;     /* when a delayed ACK is */
+	uint64_t
+		life_ns; /* when to look whether the other end is still there; the end of TIME-WAIT */
+	uint64_t keepalive_ns; /* when the last probe of an idle connection went out */
+	uint64_t heard_ns;     /* when the last segment came */
+	uint64_t progress_ns;  /* when something was acknowledged, or nothing was in flight */
+	uint64_t sent_ns;      /* when the last data was sent */
 	uint64_t challenge_ns; /* no challenge ACK before it */
 
 	struct {
@@ -152,9 +156,11 @@ struct vn_tcp {
 	uint32_t slot_mask;
 	struct vnic_listener *listener_slots[256]; /* by port */
 	struct vnic_connection *pending_first, **pending_last;
-	struct vnic_connection *buried; /* closed: their memory is given back at the end of a burst */
+	struct vnic_connection
+		*buried; /* closed: their memory is given back at the end of a burst */
 	struct vnic_connection *oldest, *youngest; /* in TIME-WAIT */
 	uint64_t out_of_order_bytes;
+	uint64_t cookies_until; /* the last unit of time in which SYN cookies are accepted */
 };
 
 /* A segment that came in, in terms of its connection. */
@@ -215,6 +221,18 @@ void vn_tcp_detect(struct vnic_connection *connection, const struct vn_tcp_arriv
 /* The path takes less than it did: adapt, and send again what was too long. */
 void vn_tcp_shrink(struct vnic_connection *connection);
 
+/*
+ * What is in flight. Without SACK each duplicate ACK says that a segment has left the network.
+ */
+static inline uint32_t vn_tcp_pipe(const struct vnic_connection *connection)
+{
+	uint32_t pipe = vn_tcp_flight_pipe(&connection->flight), arrived = 0;
+
+	if (!connection->has_sack)
+		arrived = (uint32_t)connection->duplicates * connection->mss_bytes;
+	return arrived < pipe ? pipe - arrived : 0;
+}
+
 /* tcp_output.c */
 /* Send what may be sent: what is lost, what is new, an ACK that is due. */
 void vn_tcp_output(struct vnic_connection *connection);
@@ -233,7 +251,8 @@ void vn_tcp_send_cookie(struct vnic_stack *stack, const struct vn_tcp_segment *s
 			const struct vnic_flow *flow, uint32_t sequence,
 			const struct vn_tcp_options *options, uint16_t window);
 /* MTU of the path, less the headers of IP and TCP. */
-uint16_t vn_tcp_mss(const struct vnic_stack *stack, const struct vnic_address *remote, bool of_path);
+uint16_t vn_tcp_mss(const struct vnic_stack *stack, const struct vnic_address *remote,
+		    bool of_path);
 
 /* tcp_timer.c */
 /* Find out what the alarm is to be now, and set the timer. */

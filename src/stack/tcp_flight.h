@@ -96,6 +96,8 @@ uint32_t vn_tcp_flight_lose_first(struct vn_tcp_flight *flight, struct vn_pool *
 				  uint32_t segment_bytes);
 /* The SACKs were a lie (reneging: RFC 2018 section 8): forget them all. */
 void vn_tcp_flight_forget_sacks(struct vn_tcp_flight *flight);
+/* Nothing was lost after all: what is marked so is still on its way. */
+void vn_tcp_flight_forgive(struct vn_tcp_flight *flight);
 /* The first range that is lost; NULL: none. */
 struct vn_tcp_sent *vn_tcp_flight_lost(const struct vn_tcp_flight *flight);
 /*

@@ -326,7 +326,7 @@ static uint32_t super_bytes(const struct vnic_connection *connection, uint32_t m
 {
 	uint32_t room = PAYLOAD_MOST - (uint32_t)headers_bytes(connection) - VN_TCP_OPTIONS_BYTES;
 
-	if (connection->stack->options.plain || !connection->has_link)
+	if (connection->stack->options.plain || !connection->has_link || most > room)
 		return most;
 	return room - room % most;
 }

@@ -311,6 +311,18 @@ static bool find_segment(struct link_end *end, struct vnic_packet *packet,
 	return true;
 }
 
+/* VNIC_SIM_TRACE=1 shows what the stacks send. */
+static void trace(const struct link_end *end, const struct vnic_packet *packet)
+{
+	const struct link *link = end->link;
+	char line[VNIC_PACKET_LINE_BYTES];
+
+	vnic_packet_print(packet, link->layer, line, sizeof(line));
+	print_message("# %.6f end %u: %s\n",
+		      (double)(link->now_ns - link->begin_ns) / (double)SECOND_NS, end->index,
+		      line);
+}
+
 static void check(struct link_end *end, const struct vnic_packet *packet)
 {
 	const char *wrong =
@@ -333,6 +345,8 @@ static void send_one(struct link_end *end, const struct vnic_packet *packet)
 	int count = vnic_segmenter_begin(&segmenter, packet, link->layer);
 	bool is_super = packet->gso_type != VNIC_GSO_NONE;
 
+	if (link->is_traced)
+		trace(end, packet);
 	end->sent++;
 	end->supers += is_super;
 	if (count < 1)
@@ -406,7 +420,8 @@ void link_begin(struct link *link, enum vnic_layer layer, uint64_t seed,
 {
 	memset(link, 0, sizeof(*link));
 	link->layer = layer;
-	link->now_ns = 1000 * SECOND_NS;
+	link->now_ns = link->begin_ns = 1000 * SECOND_NS;
+	link->is_traced = getenv("VNIC_SIM_TRACE") != NULL;
 	link->random = seed;
 	for (unsigned i = 0; i < 2; i++) {
 		struct link_end *end = &link->ends[i];

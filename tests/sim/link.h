@@ -68,7 +68,8 @@ struct link_event;
 struct link {
 	struct link_end ends[2];
 	enum vnic_layer layer;
-	uint64_t now_ns;
+	uint64_t now_ns, begin_ns;
+	bool is_traced;
 	uint64_t random; /* of the link */
 	uint64_t dark_begin_ns, dark_end_ns;
 	struct link_event *events; /* a heap */

@@ -519,6 +519,18 @@ static void assert_nothing_left(const struct link *link)
 					 (unsigned long long)link_counter(link, end, counters[i]));
 }
 
+static void print_counters(const struct link *link)
+{
+	for (unsigned end = 0; end < 2; end++) {
+		print_message("# end %u:", end);
+		for (unsigned i = 0; i < VNIC_STACK_COUNTERS; i++)
+			if (link_counter(link, end, i) > 0)
+				print_message(" %s %llu", vnic_stack_counter_name(i),
+					      (unsigned long long)link_counter(link, end, i));
+		print_message("\n");
+	}
+}
+
 void stream_complete(struct stream *stream, uint64_t longest_ns)
 {
 	bool closed = link_wait_until(stream->link, stream_is_closed, stream, longest_ns);
@@ -527,12 +539,14 @@ void stream_complete(struct stream *stream, uint64_t longest_ns)
 		const struct stream_side *side = &stream->sides[i];
 		const struct stream_side *other = &stream->sides[!i];
 
-		if (!closed || side->code != 0 || side->received != other->options.total_bytes)
-			fail_msg("side %u: %s with code %d, %llu of %llu bytes received, %s %s", i,
-				 is_closed(side) ? "closed" : "open", side->code,
-				 (unsigned long long)side->received,
-				 (unsigned long long)other->options.total_bytes, stream_state(side),
-				 stream_state(other));
+		if (closed && side->code == 0 && side->received == other->options.total_bytes)
+			continue;
+		print_counters(stream->link);
+		fail_msg("side %u: %s with code %d, %llu of %llu bytes received, %s %s", i,
+			 is_closed(side) ? "closed" : "open", side->code,
+			 (unsigned long long)side->received,
+			 (unsigned long long)other->options.total_bytes, stream_state(side),
+			 stream_state(other));
 	}
 	/* TIME-WAIT is over some time; neighbours are forgotten later. */
 	link_wait(stream->link, 300 * SECOND_NS);

@@ -18,7 +18,7 @@ PLACE = "<!-- numbers -->"
 def strip(text):
     """Without what nobody's browser needs: indentation, and comments in lines of their own."""
     text = re.sub(r"^[ \t]+", "", text, flags=re.M)
-    text = re.sub(r"^(//.*|/\*.*?\*/|<!--(?! numbers -->).*?-->)\n", "", text, flags=re.M | re.S)
+    text = re.sub(r"^(//[^\n]*|/\*.*?\*/|<!--(?! numbers -->).*?-->)\n", "", text, flags=re.M | re.S)
     return re.sub(r"\n\n+", "\n", text)
 
 

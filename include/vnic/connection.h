@@ -46,8 +46,9 @@ enum vnic_connection_event {
 };
 
 /**
- * What a connection asks of its user. They may call everything in this header for any connection,
- * vnic_connection_abort() of their own too.
+ * What a connection asks of its user. read and room only look: they call nothing of the stack. The
+ * others may call everything in this header for any connection, vnic_connection_abort() of their
+ * own too.
  */
 struct vnic_connection_operations {
 	/**

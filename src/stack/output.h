@@ -12,9 +12,11 @@ struct vn_link;
 
 /* An Ethernet header with two tags, and an IPv6 fragment header, with what aligns them. */
 #define VN_OUTPUT_HEADROOM_BYTES 64
-/* The longest packet that is built rather than made from a request: what fits into most links. */
-#define VN_OUTPUT_BUILT_BYTES 1536
-#define VN_OUTPUT_BUFFER_BYTES (VN_OUTPUT_HEADROOM_BYTES + VN_OUTPUT_BUILT_BYTES)
+/* The longest packet that is built whatever the MTU is: an ICMPv6 error. */
+#define VN_OUTPUT_BUILT_BYTES 1280
+/* The longest that a buffer holds: what fits into most links. */
+#define VN_OUTPUT_SMALL_BYTES 1536
+#define VN_OUTPUT_BUFFER_BYTES (VN_OUTPUT_HEADROOM_BYTES + VN_OUTPUT_SMALL_BYTES)
 
 /* For super-packets. So many of them fit into a processor's second-level cache. */
 #define VN_OUTPUT_LARGE 4
@@ -29,7 +31,7 @@ struct vn_output {
 };
 
 /*
- * Memory to build a packet of up to VN_OUTPUT_BUILT_BYTES in, with headroom before it. Good until
+ * Memory to build a packet of up to VN_OUTPUT_SMALL_BYTES in, with headroom before it. Good until
  * something is sent.
  */
 uint8_t *vn_output_buffer(struct vnic_stack *stack);

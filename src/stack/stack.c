@@ -383,11 +383,12 @@ uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns)
 	set_time(stack, now_ns);
 	if (stack->now_ns < stack->wake_ns)
 		return stack->wake_ns;
-	stack->wake_ns = UINT64_MAX;
 	due_ns[0] = vn_reassembly_advance(stack);
 	due_ns[1] = vn_announce_advance(stack);
 	due_ns[2] = vn_neighbors_advance(stack);
 	due_ns[3] = vn_tcp_advance(stack);
+	/* What they planned meanwhile is among what they returned. */
+	stack->wake_ns = UINT64_MAX;
 	for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)
 		vn_stack_wake(stack, due_ns[i]);
 	vn_output_flush(stack);

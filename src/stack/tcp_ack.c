@@ -101,14 +101,20 @@ static uint32_t detect_by_duplicates(struct vnic_connection *connection, bool is
 
 static uint32_t detect(struct vnic_connection *connection, const struct vn_tcp_arrival *arrival)
 {
+	uint32_t lost_bytes;
+
 	connection->reorder_ns = VN_TCP_NEVER;
 	if (connection->flight.count == 0)
 		return 0;
 	if (!connection->has_sack)
 		return detect_by_duplicates(connection, arrival && arrival->acked_bytes > 0);
-	return vn_tcp_flight_detect(&connection->flight, connection->srtt_ns,
-				    connection->is_recovering, connection->mss_bytes,
-				    connection->stack->now_ns, &connection->reorder_ns);
+	lost_bytes = vn_tcp_flight_detect(&connection->flight, connection->srtt_ns,
+					  connection->is_recovering, connection->mss_bytes,
+					  connection->stack->now_ns, &connection->reorder_ns);
+	/* To look again at once would not end. */
+	if (connection->reorder_ns < connection->stack->now_ns + VN_TCP_MILLISECOND_NS)
+		connection->reorder_ns = connection->stack->now_ns + VN_TCP_MILLISECOND_NS;
+	return lost_bytes;
 }
 
 void vn_tcp_detect(struct vnic_connection *connection, const struct vn_tcp_arrival *arrival)
@@ -224,6 +230,8 @@ void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segmen
 		return; /* it is about payload only */
 	if (ack > before)
 		advance(connection, ack, &arrival);
+	else if (connection->flight.count == 0)
+		connection->retries = 0; /* of probing the window */
 	if (connection->has_sack && segment->options.sack_count > 0)
 		take_sacks(connection, segment, ack, &arrival);
 	if (arrival.rtt_ns > 0)

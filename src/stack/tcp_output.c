@@ -156,7 +156,7 @@ static uint8_t *take_buffer(struct vnic_connection *connection, uint32_t payload
 {
 	size_t whole = headers_bytes(connection) + VN_TCP_OPTIONS_BYTES + payload_bytes;
 
-	return whole > VN_OUTPUT_BUILT_BYTES ? vn_output_large(connection->stack)
+	return whole > VN_OUTPUT_SMALL_BYTES ? vn_output_large(connection->stack)
 					     : vn_output_buffer(connection->stack);
 }
 

@@ -12,8 +12,7 @@
  * COMMAND they are passed on to it instead), SIGCHLD when the COMMAND has ended, SIGIO when the
  * namespace lost its name.
  */
-#include "host.h"
-#include "process.h"
+#include "status.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -26,38 +25,6 @@
 
 /* A COMMAND that does not end when it is asked to is ended by force after this. */
 #define GRACE_NS 2000000000u
-
-struct host;
-
-struct shard {
-	struct host *host;
-	struct vnic_stack *stack;
-	struct vnic_worker *worker; /* while it runs */
-};
-
-struct host {
-	struct nic nic;
-	struct text_list host_texts;
-	const char *capture_path;
-	const char *expression;
-	struct answers answers;
-	struct trace trace;
-	struct report report;
-	struct netns_watch netns_watch;
-	struct user *user;
-	struct command_options command_options;
-	char *shell[2];
-	struct command *command;
-	uint8_t mac[VNIC_MAC_BYTES];
-	struct shard *shards;
-	unsigned shard_count;
-	bool is_announced;
-	uint64_t start_ns;
-	uint64_t deadline_ns; /* UINT64_MAX: none */
-	bool is_ending;       /* the deadline is over, and the COMMAND was asked to end */
-	_Atomic bool is_over;
-	_Atomic unsigned conflicts;
-};
 
 /* What the signal handlers know. */
 static struct {
@@ -153,6 +120,8 @@ static void send_packets(void *user, const struct vnic_packet *packets, unsigned
 
 	if (!trace_packets(&shard->host->trace, DIRECTION_OUT, packets, count, now_ns()))
 		end_for_reader(shard->host);
+	meter_count(shard->meter, DIRECTION_OUT, packets, count, vnic_worker_now_ns(shard->worker));
+	shard->has_traffic = true;
 	vnic_worker_send(shard->worker, packets, count);
 }
 
@@ -170,6 +139,15 @@ static void note_conflict(void *user, const struct vnic_address *address,
 
 /* The run's callbacks. */
 
+/* Close the second in the history that is over, before anything is counted in the next. */
+static void note_history(struct shard *shard, uint64_t now)
+{
+	if (!history_is_due(shard->host->history, now))
+		return;
+	status_note(shard->host, now);
+	shard->has_traffic = false;
+}
+
 static int receive(struct vnic_worker *worker, struct vnic_packet *packets, unsigned count,
 		   void *user)
 {
@@ -179,6 +157,9 @@ static int receive(struct vnic_worker *worker, struct vnic_packet *packets, unsi
 	shard->worker = worker;
 	if (!trace_packets(&host->trace, DIRECTION_IN, packets, count, vnic_worker_now_ns(worker)))
 		end_for_reader(host);
+	note_history(shard, vnic_worker_now_ns(worker));
+	meter_count(shard->meter, DIRECTION_IN, packets, count, vnic_worker_now_ns(worker));
+	shard->has_traffic = true;
 	vnic_stack_receive(shard->stack, packets, count, vnic_worker_now_ns(worker));
 	return 0;
 }
@@ -200,23 +181,30 @@ static uint64_t check_deadline(struct host *host, uint64_t now)
 	return VNIC_NEVER;
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static uint64_t advance(struct vnic_worker *worker, uint64_t now, void *user)
 {
 	struct host *host = user;
 	unsigned index = vnic_worker_index(worker);
 	struct shard *shard = &host->shards[index];
-	uint64_t next, deadline;
+	uint64_t next, service_next;
 
 	shard->worker = worker;
 	if (index == 0 && !host->is_announced) {
 		host->is_announced = true;
 		vnic_stack_link_up(shard->stack, now);
 	}
-	next = vnic_stack_advance(shard->stack, now);
-	if (index != 0)
-		return next;
-	deadline = check_deadline(host, now);
-	return next < deadline ? next : deadline;
+	/* What expires tells the services, and what they then say goes out. */
+	vnic_stack_advance(shard->stack, now);
+	service_next = services_advance(&shard->services, now);
+	next = sooner(vnic_stack_advance(shard->stack, now), service_next);
+	note_history(shard, now);
+	next = sooner(next, history_next_ns(host->history, shard->has_traffic));
+	return index == 0 ? sooner(next, check_deadline(host, now)) : next;
 }
 
 static void note_link(struct vnic_worker *worker, enum vnic_link_event event, const char *name,
@@ -226,8 +214,11 @@ static void note_link(struct vnic_worker *worker, enum vnic_link_event event, co
 	struct shard *shard = &host->shards[0];
 
 	shard->worker = worker;
-	if (event == VNIC_LINK_EVENT_RENAMED)
+	if (event == VNIC_LINK_EVENT_RENAMED) {
+		pthread_mutex_lock(&host->lock);
 		snprintf(host->nic.info.name, sizeof(host->nic.info.name), "%s", name);
+		pthread_mutex_unlock(&host->lock);
+	}
 	if (!host->trace.is_quiet)
 		report_link(&host->report, event, name);
 	trace_check_output(&host->trace);
@@ -236,6 +227,46 @@ static void note_link(struct vnic_worker *worker, enum vnic_link_event event, co
 }
 
 /* Set-up. Each returns -1, or the exit status (it has been said). */
+
+/* Returns 0 or a negative errno with the error filled. */
+static int make_shard(struct host *host, struct vnic_stack_options *options, struct shard *shard,
+		      struct vnic_error *error)
+{
+	uint64_t seed;
+	int code;
+
+	shard->host = host;
+	options->user = shard;
+	fill_random(NULL, &seed, sizeof(seed));
+	shard->meter = meter_new(options->layer, seed);
+	if (!shard->meter)
+		return service_no_memory(error);
+	code = vnic_stack_new(options, &shard->stack, error);
+	if (code == 0)
+		code = answers_give(&host->answers, &host->nic, shard->stack, error);
+	return code;
+}
+
+static int open_services(struct host *host)
+{
+	struct service_place place = {
+		.shards = host->shard_count,
+		.device = host->nic.device,
+		.host = host,
+	};
+	struct vnic_error error;
+
+	if (services_share(&host->services, host) < 0)
+		return error_say(&host->nic.context, "out of memory");
+	for (; place.shard < place.shards; place.shard++) {
+		struct shard *shard = &host->shards[place.shard];
+
+		place.stack = shard->stack;
+		if (services_open(&shard->services, &host->services, &place, &error) < 0)
+			return error_report(&error, &host->nic.context);
+	}
+	return -1;
+}
 
 static int make_shards(struct host *host)
 {
@@ -257,19 +288,12 @@ static int make_shards(struct host *host)
 	host->shards = calloc(count, sizeof(*host->shards));
 	if (!host->shards)
 		return error_say(&host->nic.context, "out of memory");
-	for (; host->shard_count < count; host->shard_count++) {
-		struct shard *shard = &host->shards[host->shard_count];
-
-		shard->host = host;
-		options.user = shard;
-		if (vnic_stack_new(&options, &shard->stack, &error) < 0)
+	while (host->shard_count < count) {
+		host->shard_count++; /* however far it comes, tear_down() frees it */
+		if (make_shard(host, &options, &host->shards[host->shard_count - 1], &error) < 0)
 			return error_report(&error, &host->nic.context);
-		if (answers_give(&host->answers, &host->nic, shard->stack, &error) < 0) {
-			vnic_stack_free(shard->stack);
-			return error_report(&error, &host->nic.context);
-		}
 	}
-	return -1;
+	return open_services(host);
 }
 
 static void choose_shell(struct host *host)
@@ -300,6 +324,9 @@ static int check_usage(struct host *host, const struct tool_command *command,
 	if (host->capture_path && strcmp(host->capture_path, "-") == 0 && isatty(STDOUT_FILENO))
 		return usage_error(command, "--capture -: the standard output is a terminal; add "
 					    "'| wireshark -k -i -', say");
+	status = services_choose(&host->services, host->service_list, command);
+	if (status >= 0)
+		return status;
 	status = user_find(host->nic.options.user, command, &host->user);
 	if (status >= 0)
 		return status;
@@ -442,6 +469,9 @@ static int run_host(struct host *host)
 	int status;
 
 	host->start_ns = host->trace.start_ns = now_ns();
+	host->history = history_new(host->start_ns);
+	if (!host->history)
+		return error_say(&host->nic.context, "out of memory");
 	host->deadline_ns = host->report.for_ns ? host->start_ns + host->report.for_ns : VNIC_NEVER;
 	run_state.device = host->nic.device;
 	run_state.command = host->command;
@@ -482,9 +512,15 @@ static void tear_down(struct host *host)
 	run_state.command = NULL;
 	run_state.device = NULL;
 	command_free(host->command);
-	for (i = 0; i < host->shard_count; i++)
+	for (i = 0; i < host->shard_count; i++) {
+		services_close(&host->shards[i].services);
 		vnic_stack_free(host->shards[i].stack);
+		meter_free(host->shards[i].meter);
+	}
+	services_unshare(&host->services);
 	free(host->shards);
+	history_free(host->history);
+	pthread_mutex_destroy(&host->lock);
 	trace_close(&host->trace);
 	answers_free(&host->answers);
 	nic_free(&host->nic);
@@ -495,10 +531,11 @@ static void tear_down(struct host *host)
 
 static int run(const struct tool_command *command, int argc, char **argv)
 {
-	struct host host = {.netns_watch.descriptor = -1};
+	struct host host = {.netns_watch.descriptor = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 	const struct option options[] = {
 		NIC_OPTIONS(&host.nic.options),
 		{"host", OPTION_LIST, &host.host_texts, 0, 0},
+		{"service", OPTION_TEXT, &host.service_list, 0, 0},
 		{"capture", OPTION_TEXT, &host.capture_path, 0, 0},
 		{"filter", OPTION_TEXT, &host.expression, 0, 0},
 		{"verbose", OPTION_FLAG, &host.trace.verbose, 0, 0},
@@ -513,6 +550,7 @@ static int run(const struct tool_command *command, int argc, char **argv)
 		return status;
 	host.report.nic = &host.nic;
 	host.report.answers = &host.answers;
+	host.report.services = &host.services;
 	status = check_usage(&host, command, &arguments);
 	if (status < 0) {
 		catch_signals(&host);
@@ -531,7 +569,8 @@ const struct tool_command host_command = {
 	.name = "host",
 	.summary = "make a virtual NIC with a user-space host behind it",
 	.help = "Make a virtual network interface, and answer behind it as a host: to ping, ARP,\n"
-		"neighbour discovery and traceroute.\n"
+		"neighbour discovery and traceroute, and with a few services: a web page that\n"
+		"shows what goes through the interface is at http://10.0.0.2/ then.\n"
 		"\n"
 		"usage: vnic host ADDR/LEN... [OPTIONS] [-- COMMAND...]\n"
 		"\n"
@@ -542,6 +581,8 @@ const struct tool_command host_command = {
 		"  --host ADDR     answer as ADDR instead, in the network that it lies in; may be\n"
 		"                  given often\n"
 		"  --host all      answer as every address of the networks but this machine's\n"
+		"  --service LIST  offer these services only, with commas between them:\n"
+		"                  echo, discard, chargen, http; or all (the default), none\n"
 		"  --tap           an Ethernet interface (TAP) instead of an IP one (TUN)\n"
 		"  --name NAME     its name, or a pattern like vpn%d (default tun%d, tap%d); one\n"
 		"                  that exists is used, and stays\n"

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of `vnic host` share: who answers, what is reported, what is traced. */
+/* What the files of `vnic host` share: who answers, what is reported, what is traced, what is served. */
 #ifndef TOOL_HOST_H
 #define TOOL_HOST_H
 
 #include "nic.h"
+#include "process.h"
+#include "service.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* answer.c: for which addresses the host answers. */
@@ -62,6 +65,7 @@ struct report {
 	uint64_t for_ns; /* 0: until it is stopped */
 	const struct nic *nic;
 	const struct answers *answers;
+	const struct services *services;
 	const uint8_t *host_mac; /* NULL: none */
 };
 
@@ -78,5 +82,48 @@ struct summary {
 void report_ready(const struct report *report);
 void report_link(const struct report *report, enum vnic_link_event event, const char *name);
 void report_summary(const struct report *report, const struct summary *summary);
+
+/* host.c: all of it. */
+
+struct shard {
+	struct host *host;
+	struct vnic_stack *stack;
+	struct service_instances services;
+	struct meter *meter;
+	struct vnic_worker *worker; /* while it runs */
+	bool has_traffic;           /* that the history has not noted */
+};
+
+struct host {
+	struct nic nic;
+	struct text_list host_texts;
+	const char *capture_path;
+	const char *expression;
+	const char *service_list;
+	struct services services;
+	struct answers answers;
+	struct trace trace;
+	struct report report;
+	struct netns_watch netns_watch;
+	struct user *user;
+	struct command_options command_options;
+	char *shell[2];
+	struct command *command;
+	uint8_t mac[VNIC_MAC_BYTES];
+	struct shard *shards;
+	unsigned shard_count;
+	struct history *history;
+	bool is_announced;
+	uint64_t start_ns;
+	uint64_t deadline_ns; /* UINT64_MAX: none */
+	bool is_ending;       /* the deadline is over, and the COMMAND was asked to end */
+	_Atomic bool is_over;
+	_Atomic unsigned conflicts;
+	/* Of nic.info.name, and what the kernel said of the interface when it was asked last. */
+	pthread_mutex_t lock;
+	struct vnic_link_info link;
+	uint64_t link_ns; /* 0: never */
+	bool has_link;
+};
 
 #endif

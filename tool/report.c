@@ -39,8 +39,9 @@ static void add_addresses(const struct report *report, cJSON *object)
 static void ready_json(const struct report *report)
 {
 	const struct nic *nic = report->nic;
-	cJSON *object = cJSON_CreateObject();
+	cJSON *object = cJSON_CreateObject(), *services;
 	char text[VNIC_ADDRESS_TEXT_BYTES];
+	unsigned i;
 
 	cJSON_AddStringToObject(object, "event", "ready");
 	cJSON_AddStringToObject(object, "name", nic->info.name);
@@ -54,6 +55,10 @@ static void ready_json(const struct report *report)
 		cJSON_AddStringToObject(object, "host_mac",
 					vnic_mac_format(report->host_mac, text));
 	}
+	services = cJSON_AddArrayToObject(object, "services");
+	for (i = 0; i < report->services->count; i++)
+		cJSON_AddItemToArray(services,
+				     cJSON_CreateString(report->services->items[i]->name));
 	if (nic->options.netns)
 		cJSON_AddStringToObject(object, "netns", nic->options.netns);
 	cJSON_AddBoolToObject(object, "private", nic->options.is_private);
@@ -92,35 +97,48 @@ static void print_hosts(const struct report *report, const struct vnic_link_addr
 }
 
 /* An address to be pinged: with --host all any will do. */
-static void first_host(const struct report *report, char *text)
+static struct vnic_address first_host(const struct report *report)
 {
 	struct vnic_address address = report->answers->prefixes[0].address;
 
 	if (report->answers->all)
 		vnic_prefix_next_host(&report->answers->prefixes[0], &address);
-	vnic_address_format(&address, text);
-	if (address.family == VNIC_IPV6 && vnic_address_is_link_local(&address))
-		snprintf(text + strlen(text), VNIC_NAME_BYTES + 1, "%%%s", report->nic->info.name);
+	return address;
+}
+
+/* What to put before a command so that it runs where the interface is: "", or with a space behind. */
+static void enter_command(const struct report *report, char *text, size_t size)
+{
+	const char *netns = report->nic->options.netns;
+
+	text[0] = 0;
+	if (netns && strchr(netns, '/'))
+		snprintf(text, size, "nsenter --net=%s ", netns);
+	else if (netns && strspn(netns, "0123456789") == strlen(netns))
+		snprintf(text, size, "nsenter --net=/proc/%s/ns/net ", netns);
+	else if (netns)
+		snprintf(text, size, "ip netns exec %s ", netns);
 }
 
 static void print_advice(const struct report *report)
 {
-	const struct nic_options *options = &report->nic->options;
-	char host[VNIC_ADDRESS_TEXT_BYTES + VNIC_NAME_BYTES];
+	struct vnic_address address = first_host(report);
+	char host[VNIC_ADDRESS_TEXT_BYTES], zone[VNIC_NAME_BYTES + 1] = "", enter[4200];
+	bool is_six = address.family == VNIC_IPV6;
 	FILE *out = report->out;
 
-	first_host(report, host);
+	vnic_address_format(&address, host);
+	if (is_six && vnic_address_is_link_local(&address))
+		snprintf(zone, sizeof(zone), "%%%s", report->nic->info.name);
+	enter_command(report, enter, sizeof(enter));
 	if (report->is_shell)
 		fprintf(out, "This is a shell in a private network namespace; 'exit' leaves it.\n");
-	fprintf(out, "Try:  ");
-	if (options->netns && strchr(options->netns, '/'))
-		fprintf(out, "nsenter --net=%s ping %s\n", options->netns, host);
-	else if (options->netns && strspn(options->netns, "0123456789") == strlen(options->netns))
-		fprintf(out, "nsenter --net=/proc/%s/ns/net ping %s\n", options->netns, host);
-	else if (options->netns)
-		fprintf(out, "ip netns exec %s ping %s\n", options->netns, host);
-	else
-		fprintf(out, "ping %s\n", host);
+	fprintf(out, "Try:  %sping %s%s", enter, host, zone);
+	if (services_have(report->services, "http")) {
+		fprintf(out, "%s%scurl ", enter[0] ? "\n      " : "   ", enter);
+		fprintf(out, is_six ? "'http://[%s%s]/'" : "http://%s%s/", host, zone);
+	}
+	fputc('\n', out);
 	if (report->is_shell)
 		return;
 	if (report->for_ns)

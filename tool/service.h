@@ -3,14 +3,14 @@
  * What `vnic host` serves to its network: echo, discard, chargen, http, iperf3.
  *
  * A service is one file with one struct service, which stands in the table of service.c. Each shard
- * (one for each queue, with a stack and a thread of its own) opens every service that was chosen; what the
- * instances of one service must know of each other they share through what share() made, with atomics or a lock.
+ * (one for each queue, with a stack and a thread of its own) opens every service that was
+ * chosen; what the instances of one service must know of each other they share through what share()
+ * made, with atomics or a lock.
  */
 #ifndef TOOL_SERVICE_H
 #define TOOL_SERVICE_H
 
-#include <stdint.h>
-#include <vnic/vnic.h>
+#include "tool.h"
 
 /* Where one instance of a service lives. */
 struct service_place {
@@ -39,6 +39,47 @@ struct service {
 	/* The stack is still there, and its connections are aborted afterwards. */
 	void (*close)(void *state);
 };
+
+/* service.c: which of them, and all that are open on one shard. */
+
+#define SERVICES_MOST 8
+
+struct services {
+	const struct service *items[SERVICES_MOST];
+	void *shared[SERVICES_MOST];
+	unsigned count;
+};
+/*
+ * Choose by --service: "all" (also NULL), "none", or names with commas between them. Returns -1, or
+ * the exit status (it has been said).
+ */
+int services_choose(struct services *services, const char *list,
+		    const struct tool_command *command);
+bool services_have(const struct services *services, const char *name);
+/* Before the first shard opens. Returns 0 or -ENOMEM. */
+int services_share(struct services *services, struct host *host);
+/* After the last stack was freed. */
+void services_unshare(struct services *services);
+
+struct service_instances {
+	const struct services *services;
+	void *states[SERVICES_MOST];
+	unsigned count;
+};
+/* All of them, on one shard; place->shared is found here. Returns 0 or a negative errno. */
+int services_open(struct service_instances *instances, const struct services *services,
+		  const struct service_place *place, struct vnic_error *error);
+/* Returns when to call again at the latest. */
+uint64_t services_advance(struct service_instances *instances, uint64_t now_ns);
+void services_close(struct service_instances *instances);
+
+/* What open() returns where there is no memory. */
+int service_no_memory(struct vnic_error *error);
+/*
+ * True unless a datagram comes from a port below 1024. Those are of services, and two services that
+ * answer each other never stop.
+ */
+bool service_may_answer(const struct vnic_datagram *datagram);
 
 extern const struct service echo_service;
 extern const struct service discard_service;

@@ -549,7 +549,7 @@ void stream_complete(struct stream *stream, uint64_t longest_ns)
 			 stream_state(other));
 	}
 	/* TIME-WAIT is over some time; neighbours are forgotten later. */
-	link_wait(stream->link, 300 * SECOND_NS);
+	link_wait(stream->link, 3600 * SECOND_NS);
 	assert_nothing_left(stream->link);
 }
 

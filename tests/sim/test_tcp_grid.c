@@ -181,8 +181,8 @@ static void run(uint64_t seed)
 	for (unsigned i = 0; i < 2; i++) {
 		draw_way(random, &link.ends[i].out);
 		draw_side(random, &stream.sides[i].options);
-		if (draw.mtu_bytes[i] > 9000 && link.ends[i].out.queue_bytes == 16 << 10)
-			link.ends[i].out.queue_bytes = 256 << 10;
+		if (draw.mtu_bytes[i] > 9000 || link.ends[i].out.whole) /* or none would fit */
+			link.ends[i].out.queue_bytes *= 16;
 	}
 	/* One at least ends it. */
 	stream.sides[PICK(0, 1)].options.finishes_late = PICK(0, 1);

@@ -433,10 +433,11 @@ static void listen_at(struct stream *stream)
 		assert_int_equal(vnic_listener_open(stack, &where, &stream->listener, NULL), 0);
 }
 
-static void connect_from(struct stream *stream)
+static void connect_from(struct stream *stream, unsigned index)
 {
-	struct stream_side *side = &stream->sides[0];
-	struct vnic_stack *stack = stream->link->ends[0].stack;
+	struct stream_side *side = &stream->sides[index];
+	struct vnic_stack *stack = stream->link->ends[index].stack;
+	struct vnic_flow flow = stream->flow;
 	struct vnic_socket_options how = {.receive_bytes = side->options.socket_bytes,
 					  .send_bytes = side->options.socket_bytes,
 					  .connection = side->options.connection,
@@ -445,10 +446,15 @@ static void connect_from(struct stream *stream)
 	struct vnic_error error = {0};
 	int code;
 
+	if (index == 1) {
+		flow.remote_address = link_address(stream->family, 0);
+		flow.local_port = STREAM_PORT;
+		flow.remote_port = STREAM_PORT;
+	}
 	if (side->options.uses_socket)
-		code = vnic_socket_connect(stack, &stream->flow, &how, &side->socket, &error);
+		code = vnic_socket_connect(stack, &flow, &how, &side->socket, &error);
 	else
-		code = vnic_connection_open(stack, &stream->flow, &side->options.connection,
+		code = vnic_connection_open(stack, &flow, &side->options.connection,
 					    &stream_operations, side, &side->connection, &error);
 	if (code < 0)
 		fail_msg("connecting: %s", error.text);
@@ -467,9 +473,13 @@ void stream_begin(struct stream *stream, struct link *link, enum vnic_family fam
 		stream->sides[i].stream = stream;
 		stream->sides[i].index = i;
 	}
-	if (!stream->no_listener)
+	if (stream->opens_at_once) {
+		stream->flow.local_port = STREAM_PORT;
+		connect_from(stream, 1);
+	} else if (!stream->no_listener) {
 		listen_at(stream);
-	connect_from(stream);
+	}
+	connect_from(stream, 0);
 }
 
 /* A socket's owner is not told of an end in order. */

@@ -53,6 +53,7 @@ struct stream {
 	unsigned accepted;
 	bool refuse;
 	bool no_listener;
+	bool opens_at_once; /* both sides connect, to each other */
 };
 
 /* Side 1 listens, on end 1 of the link, and side 0 connects. The options are set before. */

@@ -248,11 +248,14 @@ static void readiness_is_told_once(void **state)
 	pass_time(&world);
 	assert_int_equal(told(&world.client), 0); /* nobody wanted more */
 	assert_int_equal(told(&world.server), VNIC_SOCKET_READABLE);
-	assert_int_equal(vnic_socket_write(world.client.socket, bytes, 2 * BUFFER), BUFFER);
+	/* The window moves in large steps only: a little room the other end has not told of. */
+	assert_in_range(vnic_socket_write(world.client.socket, bytes, 2 * BUFFER), BUFFER - 50,
+			BUFFER);
 	assert_int_equal(vnic_socket_write(world.client.socket, bytes, 1), -EAGAIN);
 	pass_time(&world);
 	assert_int_equal(told(&world.client), 0); /* the other end has no room */
-	assert_int_equal(vnic_socket_read(world.server.socket, bytes, sizeof(bytes)), BUFFER);
+	assert_in_range(vnic_socket_read(world.server.socket, bytes, sizeof(bytes)), BUFFER - 50,
+			BUFFER);
 	pass_time(&world);
 	assert_int_equal(told(&world.client), VNIC_SOCKET_WRITABLE);
 	end(&world);
@@ -468,7 +471,8 @@ static void connections_that_wait_are_bounded(void **state)
 		vnic_socket_close(world.listening.socket);
 		world.listening.socket = NULL;
 		pass_time(&world);
-		assert_int_equal(link_counter(&world.link, 1, VNIC_STACK_CONNECTIONS), 0);
+		assert_int_equal(link_counter(&world.link, 1, VNIC_STACK_CONNECTIONS),
+				 takes ? BACKLOG : 0);
 		for (unsigned i = 0; i < CLIENTS; i++) {
 			if (!takes)
 				assert_int_equal(vnic_socket_error(clients[i]), -ECONNRESET);

@@ -137,11 +137,7 @@ static const char *check_transport(uint8_t protocol, const uint8_t *bytes, size_
 				   const struct vnic_address *destination)
 {
 	struct vnic_icmp icmp;
-<<<<<<< HEAD
-=======
-	struct vnic_tcp tcp;
 	struct vnic_udp udp;
->>>>>>> main
 
 	switch (protocol) {
 	case VNIC_PROTOCOL_ICMP:

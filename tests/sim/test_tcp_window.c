@@ -446,7 +446,7 @@ static void segments_are_as_long_as_both_ends_allow(void **state)
 {
 	static const struct {
 		uint16_t told, expected;
-	} rows[] = {{0, 536},      {1, 88},      {88, 88},     {536, 536},
+	} rows[] = {{0, 536},     {1, 88},      {88, 88},     {536, 536},
 		    {1460, 1460}, {9000, 1460}, {65535, 1460}};
 	struct vnic_tcp bare = {.source_port = TALK_PEER_PORT,
 				.destination_port = TALK_PORT,

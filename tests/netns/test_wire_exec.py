@@ -13,7 +13,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 
 from namespace import FACTOR, NOBODY, ROOT, processes_with_mark, wait_until
-from test_wire import conserved
+from test_wire import conserved, counters
 
 PYTHON = "/usr/bin/python3"
 EXAMPLE = os.path.join(ROOT, "examples", "wire.py")
@@ -160,8 +160,8 @@ def test_ping_over_a_socket(netns, vnic, tmp_path):
         peer.wait()
         wire.wait_event("disconnected", number)
     netns.run(["ping", "-c1", "-W0.1", "10.0.0.2"], check=False)
-    summary = wire.stop()
-    assert summary["ports"][1]["drop_no_peer"] >= 1, summary
+    wait_until(lambda: counters(wire.tool)["ports"][1]["drop_no_peer"] >= 1, lambda: wire.tool)
+    wire.stop()
     assert not path.exists()
 
 

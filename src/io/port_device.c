@@ -349,8 +349,10 @@ static int send(struct vnic_port *port, unsigned queue, const struct vnic_packet
 		if (packet->gso_type != VNIC_GSO_NONE && own->is_given_up[segmentation_of(packet)])
 			break; /* since the burst was made */
 		code = vn_device_offer(port->device, queue, packet, count - done);
-		if (code == -ENODEV)
+		if (code == -ENODEV) {
+			vn_port_drop_out(port, queue, VNIC_PORT_DROP_DOWN, packet, count - done);
 			return gone(port, queue);
+		}
 		if (code > 0) {
 			note_sent(port, queue, packet, (unsigned)code);
 			done += (unsigned)code;

@@ -183,7 +183,9 @@ def test_replay_into_a_program(vnic, tmp_path):
     assert (tmp_path / "got").read_bytes() == b"".join(bytes(packet) for packet in made)
 
 
-def test_truncated_file(netns, vnic, tmp_path):
+@pytest.mark.parametrize("impair", [[], ["--impair", "delay=100ms,seed=1"]], ids=["at-once", "delayed"])
+def test_truncated_file(netns, vnic, tmp_path, impair):
+    """What comes before the end that is missing is delivered, also where it is delayed."""
     made = packets("tun")
     path = tmp_path / "source.pcap"
     save(path, made, RAW)
@@ -191,7 +193,7 @@ def test_truncated_file(netns, vnic, tmp_path):
         file.truncate(os.path.getsize(path) - 10)
     make_interface(netns, vnic, "tun")
     seen = Watcher(netns, "play", tmp_path / "seen.pcap")
-    tool = vnic.start("wire", f"pcap:{path}", "tun:play", "--speed", "max", ready=False)
+    tool = vnic.start("wire", f"pcap:{path}", "tun:play", "--speed", "max", *impair, ready=False)
     summary = end(tool, 1)
     assert summary["ports"][1]["out_packets"] == len(made) - 1, summary
     assert f"cannot read packet {len(made)} of '{path}': truncated dump file" in tool.stderr.text, tool

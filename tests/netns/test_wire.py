@@ -355,7 +355,8 @@ def test_interface_down(netns, vnic, far, kind):
     wire.wait_event("link-up")
     netns.ping("10.0.0.2")
     summary = wire.stop()
-    assert summary["ports"][1]["drop_down"] == 10, summary
+    # A TAP may have said something of its own (MLD) meanwhile.
+    assert summary["ports"][1]["drop_down"] >= 10, summary
 
 
 def test_interface_renamed(netns, vnic, far):

@@ -102,41 +102,6 @@ static int parse_impairments(const struct tool_command *command, const struct te
 	return status;
 }
 
-static unsigned find_offload(const char *name, size_t length)
-{
-	for (unsigned bit = 1; bit & VNIC_OFFLOAD_ALL; bit <<= 1) {
-		const char *known = vnic_offload_name((enum vnic_offload)bit);
-
-		if (strlen(known) == length && memcmp(known, name, length) == 0)
-			return bit;
-	}
-	return 0;
-}
-
-static int parse_offloads(const struct tool_command *command, const char *text, unsigned *offloads)
-{
-	*offloads = VNIC_OFFLOAD_ALL;
-	if (!text || strcmp(text, "on") == 0)
-		return -1;
-	*offloads = 0;
-	if (strcmp(text, "off") == 0)
-		return -1;
-	for (;;) {
-		size_t length = strcspn(text, ",");
-		unsigned bit = find_offload(text, length);
-
-		if (!bit)
-			return usage_error(command,
-					   "--offload: '%.*s' is not on, off, or a list of csum, "
-					   "tso4, tso6, ecn, uso, udp-tunnel, udp-tunnel-csum",
-					   (int)length, text);
-		*offloads |= bit | VNIC_OFFLOAD_CSUM; /* without which there is none */
-		if (!text[length])
-			return -1;
-		text += length + 1;
-	}
-}
-
 static int parse_speed(const struct tool_command *command, const char *text,
 		       struct vnic_port_options *options)
 {
@@ -169,7 +134,7 @@ static int check_usage(struct wire *wire, const struct texts *texts,
 		return usage_error(command, "which two ports? 'vnic wire tun:a tun:b', say");
 	status = parse_impairments(command, texts, wire->wire_options.impairments);
 	if (status < 0)
-		status = parse_offloads(command, texts->offload, &wire->port_options.offloads);
+		status = offloads_parse(command, texts->offload, &wire->port_options.offloads);
 	wire->port_options.no_offloads = wire->port_options.offloads == 0;
 	if (status < 0)
 		status = parse_speed(command, texts->speed, &wire->port_options);

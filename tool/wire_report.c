@@ -78,16 +78,6 @@ static void add_impairment(cJSON *object, const char *name,
 	json_add_count(part, "seed", impairment->seed);
 }
 
-static void add_offloads(cJSON *object, unsigned offloads)
-{
-	cJSON *array = cJSON_AddArrayToObject(object, "offloads");
-
-	for (unsigned bit = 1; bit & VNIC_OFFLOAD_ALL; bit <<= 1)
-		if (offloads & bit)
-			cJSON_AddItemToArray(array, cJSON_CreateString(vnic_offload_name(
-							    (enum vnic_offload)bit)));
-}
-
 static void add_interface(cJSON *object, struct vnic_device *device)
 {
 	struct vnic_link_info info;
@@ -97,7 +87,7 @@ static void add_interface(cJSON *object, struct vnic_device *device)
 	cJSON_AddStringToObject(object, "interface", info.name);
 	cJSON_AddNumberToObject(object, "index", info.index);
 	cJSON_AddNumberToObject(object, "mtu", info.mtu_bytes);
-	add_offloads(object, vnic_device_offloads(device));
+	offloads_add(object, vnic_device_offloads(device));
 }
 
 static void ready_json(const struct wire *wire)

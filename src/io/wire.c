@@ -18,13 +18,12 @@
  * impairment wants each packet on its own, so there super-packets are always cut before, and merged
  * after it.
  *
- * The packets that are ready to be sent are collected in an array (struct outlet) until it is full
- * or the burst is at its end. So segments of several super-packets and plain packets between them
- * are sent by one call. Segments lie behind one another in memory, from its beginning for each
- * array: 64 of 1500 bytes stay in the cache.
+ * The packets that are ready to be sent are collected in an array (outlet.c) until it is full or the
+ * burst is at its end. So segments of several super-packets and plain packets between them are sent
+ * by one call.
  *
- * A port may refuse a super-packet though it said that it takes such (port_device.c says why). That
- * one is cut then, into an outlet of its own, since the first still holds what follows.
+ * A port may refuse a super-packet though it said that it takes such (device/superpacket.c says
+ * why). That one is cut then, into an outlet of its own, since the first still holds what follows.
  *
  * A packet that a port lends (its memory is the port's) cannot grow there, as merging would have
  * it. One that something is merged to is copied first.
@@ -41,31 +40,14 @@
 #include <vnic/wire.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "io/impair.h"
+#include "io/outlet.h"
 #include "io/port.h"
 #include "io/wait.h"
 #include "packet/merge.h"
 
 #define HEADROOM_BYTES 128
-#define CACHE_LINE_BYTES 64
-/*
- * What one burst shall hold in all, as far as the last one tells: then what was received is still
- * in the second-level cache when it is sent.
- */
-#define BURST_BYTES UINT64_C(262144)
-#define BURST_LEAST 2
-/* The longest segment, for each packet of a burst. */
-#define OUTLET_BYTES ((size_t)VNIC_BURST_PACKETS * (VNIC_PACKET_BYTES + CACHE_LINE_BYTES))
 #define TCP_OFFLOADS (VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6)
-
-/* Packets that are to be sent at once, and memory for segments among them. */
-struct outlet {
-	uint8_t *memory;
-	size_t used_bytes;
-	struct vnic_packet packets[VNIC_BURST_PACKETS];
-	unsigned count;
-};
 
 /* One direction of one worker. */
 struct lane {
@@ -83,7 +65,7 @@ struct worker {
 	struct vnic_burst *burst;                     /* what is received */
 	struct vnic_packet homes[VNIC_BURST_PACKETS]; /* the same, when it was empty */
 	struct vnic_burst *delayed;                   /* what comes out of an impairment */
-	struct outlet outlet, again;
+	struct vn_outlet outlet, again;
 	uint64_t now_ns;
 	uint64_t deadlines_ns[2]; /* of the ports; worker 0 only */
 	struct vn_spin spin;
@@ -127,32 +109,6 @@ void vnic_wire_stop(struct vnic_wire *wire)
 
 /* Which form a packet may have. */
 
-static bool takes(unsigned offloads, const struct vnic_packet *packet)
-{
-	unsigned wanted = VNIC_OFFLOAD_CSUM;
-
-	switch (packet->gso_type) {
-	case VNIC_GSO_NONE:
-		return !(packet->flags & VNIC_PACKET_NEEDS_CSUM) || offloads & VNIC_OFFLOAD_CSUM;
-	case VNIC_GSO_TCP4:
-		wanted |= VNIC_OFFLOAD_TSO4;
-		break;
-	case VNIC_GSO_TCP6:
-		wanted |= VNIC_OFFLOAD_TSO6;
-		break;
-	default:
-		wanted |= VNIC_OFFLOAD_USO;
-		break;
-	}
-	if (packet->gso_ecn)
-		wanted |= VNIC_OFFLOAD_ECN;
-	if (packet->gso_tunnel)
-		wanted |= VNIC_OFFLOAD_UDP_TUNNEL;
-	if (packet->gso_tunnel_csum)
-		wanted |= VNIC_OFFLOAD_UDP_TUNNEL_CSUM;
-	return (offloads & wanted) == wanted;
-}
-
 /* It, or the first of its segments. */
 static uint32_t plain_length(const struct vnic_packet *packet)
 {
@@ -174,7 +130,7 @@ enum sink {
 
 static int cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet);
 
-static int send_outlet(struct worker *worker, struct lane *lane, struct outlet *outlet)
+static int send_outlet(struct worker *worker, struct lane *lane, struct vn_outlet *outlet)
 {
 	struct vnic_port *to = lane->to;
 	unsigned done = 0;
@@ -192,7 +148,7 @@ static int send_outlet(struct worker *worker, struct lane *lane, struct outlet *
 	return 0;
 }
 
-static int empty(struct worker *worker, struct lane *lane, enum sink sink, struct outlet *outlet)
+static int empty(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet)
 {
 	int code = 0;
 
@@ -208,27 +164,13 @@ static int empty(struct worker *worker, struct lane *lane, enum sink sink, struc
 	return code;
 }
 
-/* Let the free packets of an outlet have memory for segments of so many bytes. */
-static void provide(struct outlet *outlet, size_t segment_bytes)
-{
-	size_t stride =
-		(segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
-
-	for (unsigned i = outlet->count; i < VNIC_BURST_PACKETS; i++)
-		outlet->packets[i] = (struct vnic_packet){
-			.data = outlet->memory + outlet->used_bytes + (i - outlet->count) * stride,
-			.capacity_bytes = (uint32_t)segment_bytes,
-		};
-}
-
 /* Cut a super-packet into an outlet, which is emptied as often as it is full. */
-static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct outlet *outlet,
+static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet,
 	       const struct vnic_packet *packet)
 {
 	struct vnic_segmenter segmenter;
 	unsigned expected = vn_port_segments(packet);
 	int made = vnic_segmenter_begin(&segmenter, packet, worker->wire->layer);
-	size_t segment_bytes;
 
 	if (made < 0) {
 		vn_port_count(lane->from, worker->index, VNIC_PORT_DROP_MALFORMED, expected);
@@ -236,23 +178,10 @@ static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct 
 	}
 	/* Bytes behind the IP packet made it look longer than it was. */
 	vn_port_count(lane->from, worker->index, VNIC_PORT_IN_PACKETS, (uint64_t)made - expected);
-	segment_bytes = segmenter.header_bytes + packet->gso_size_bytes;
-	if (segment_bytes > packet->length_bytes)
-		segment_bytes = packet->length_bytes;
-	for (;;) {
-		provide(outlet, segment_bytes);
-		made = vnic_segmenter_next(&segmenter, outlet->packets + outlet->count,
-					   VNIC_BURST_PACKETS - outlet->count);
-		if (made <= 0)
-			return 0;
-		outlet->count += (unsigned)made;
-		outlet->used_bytes =
-			(size_t)(outlet->packets[outlet->count - 1].data - outlet->memory) +
-			(segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES *
-				CACHE_LINE_BYTES;
+	while (vn_outlet_cut(outlet, &segmenter) > 0)
 		if (outlet->count == VNIC_BURST_PACKETS && empty(worker, lane, sink, outlet) < 0)
 			return -1;
-	}
+	return 0;
 }
 
 static int cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet)
@@ -266,7 +195,7 @@ static int cut_refused(struct worker *worker, struct lane *lane, const struct vn
 static int convey(struct worker *worker, struct lane *lane, enum sink sink,
 		  struct vnic_packet *packets, unsigned count)
 {
-	struct outlet *outlet = &worker->outlet;
+	struct vn_outlet *outlet = &worker->outlet;
 	struct vnic_port *to = lane->to;
 	unsigned most = UINT32_MAX;
 	unsigned offloads = VNIC_OFFLOAD_CSUM;
@@ -287,12 +216,13 @@ static int convey(struct worker *worker, struct lane *lane, enum sink sink,
 			vn_port_drop_out(to, worker->index, VNIC_PORT_DROP_TOO_LONG, packet, 1);
 			continue;
 		}
-		if (!takes(offloads, packet) && packet->gso_type != VNIC_GSO_NONE) {
+		if (!vn_offloads_take(offloads, packet) && packet->gso_type != VNIC_GSO_NONE) {
 			if (cut(worker, lane, sink, outlet, packet) < 0)
 				return -1;
 			continue;
 		}
-		if (!takes(offloads, packet) && vnic_packet_finish_checksum(packet) < 0) {
+		if (!vn_offloads_take(offloads, packet) &&
+		    vnic_packet_finish_checksum(packet) < 0) {
 			vn_port_count(lane->from, worker->index, VNIC_PORT_DROP_MALFORMED, 1);
 			continue;
 		}
@@ -322,19 +252,6 @@ static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_pack
 	return vn_packets_merge(packets,
 				packets == vnic_burst_packets(worker->burst) ? worker->homes : NULL,
 				count, worker->wire->layer, what);
-}
-
-/* Learn from a burst how many packets the next one should have. */
-static void learn_wanted(struct lane *lane, const struct vnic_packet *packets, unsigned count)
-{
-	uint64_t bytes = 1;
-
-	for (unsigned i = 0; i < count; i++)
-		bytes += packets[i].length_bytes;
-	bytes = BURST_BYTES * count / bytes;
-	if (bytes > VNIC_BURST_PACKETS)
-		bytes = VNIC_BURST_PACKETS;
-	lane->wanted = bytes > BURST_LEAST ? (unsigned)bytes : BURST_LEAST;
 }
 
 /* Receiving. Returns how many packets there were, or -1: the run is over. */
@@ -368,7 +285,7 @@ static int serve(struct worker *worker, struct lane *lane)
 	worker->now_ns = vn_now_ns();
 	vn_spin_traffic(&worker->spin, worker->now_ns);
 	vn_port_count_in(from, worker->index, packets, (unsigned)count);
-	learn_wanted(lane, packets, (unsigned)count);
+	lane->wanted = vn_burst_wanted(packets, (unsigned)count);
 	left = (unsigned)count;
 	if (!lane->impair && !from->gives_superpackets)
 		left = merge(worker, lane, packets, left);
@@ -735,9 +652,7 @@ static int make_worker(struct vnic_wire *wire, struct worker *worker, struct vni
 	if (code < 0)
 		return code;
 	memcpy(worker->homes, vnic_burst_packets(worker->burst), sizeof(worker->homes));
-	worker->outlet.memory = vn_memory_reserve(OUTLET_BYTES);
-	worker->again.memory = vn_memory_reserve(OUTLET_BYTES);
-	if (!worker->outlet.memory || !worker->again.memory)
+	if (vn_outlet_init(&worker->outlet, 0) < 0 || vn_outlet_init(&worker->again, 0) < 0)
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for a wire");
 	return 0;
 }
@@ -746,8 +661,8 @@ static void free_worker(struct worker *worker)
 {
 	vnic_burst_free(worker->burst);
 	vnic_burst_free(worker->delayed);
-	vn_memory_release(worker->outlet.memory, OUTLET_BYTES);
-	vn_memory_release(worker->again.memory, OUTLET_BYTES);
+	vn_outlet_free(&worker->outlet);
+	vn_outlet_free(&worker->again);
 	for (unsigned i = 0; i < 2; i++)
 		vn_impair_free(worker->lanes[i].impair);
 }

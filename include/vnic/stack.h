@@ -5,9 +5,8 @@
  * 8504).
  *
  * The stack is pure: packets go in, packets come out, time is an argument and randomness a
- * callback. It makes no system call, has no global state and needs a bounded amount of memory, all
- * of it allocated when it is made. One stack is for one thread; many stacks may be used side by
- * side.
+ * callback. It makes no system call, has no global state and needs a bounded amount of memory, as
+ * its options say. One stack is for one thread; many stacks may be used side by side.
  *
  * It answers ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861), echo requests of every
  * size (RFC 792, RFC 4443), UDP to a port where nobody listens with port unreachable, TCP with RST
@@ -63,7 +62,8 @@ struct vnic_stack_options {
 	 * vnic_worker_send() takes them
 	 */
 	bool plain;
-	unsigned neighbors;       /**< Ethernet addresses known at once; default 1024 */
+	/** Ethernet addresses known at once; default 1024, at most 2^20, like the next two */
+	unsigned neighbors;
 	unsigned paths;           /**< path MTUs known at once; default 1024 */
 	unsigned udp_endpoints;   /**< at once; default 4096 */
 	unsigned tcp_listeners;   /**< at once; default 1024 */
@@ -127,10 +127,11 @@ VNIC_API bool vnic_stack_has(const struct vnic_stack *stack, const struct vnic_a
 
 /**
  * Name the router for what is on none of the stack's networks (of addresses and prefixes given to
- * it). On Ethernet only what the stack says by itself goes there: an answer goes back to where the
+ * it; link-local addresses are on all). On Ethernet only what the stack says by itself goes there: an answer goes back to where the
  * question came from. Without one such packets are resolved on the link itself.
- * @param router  on one of the stack's networks; one of each family
- * @return 0, -EINVAL (ADDRESS_INVALID)
+ * @param router  on one of the stack's networks, or link-local; one of each family, the last one
+ *                counts
+ * @return 0, -EINVAL (ADDRESS_INVALID): on none of them, one of the stack's own, or no host
  */
 VNIC_API int vnic_stack_set_router(struct vnic_stack *stack, const struct vnic_address *router,
 				   struct vnic_error *error);
@@ -184,7 +185,10 @@ enum vnic_stack_counter {
 	VNIC_STACK_RESETS, /**< TCP RSTs sent */
 	/** MLD queries taken in: the reports go out later, as announcements */
 	VNIC_STACK_GROUP_QUERIES,
-	VNIC_STACK_NEIGHBORS, /**< answers to our own ARP requests and neighbor solicitations */
+	/**
+	 * ARP and neighbor advertisements that answered us, or changed what was known of a neighbor
+	 */
+	VNIC_STACK_NEIGHBORS,
 	VNIC_STACK_NOTICES,   /**< ICMP errors about something that we sent, taken in */
 	VNIC_STACK_DATAGRAMS, /**< UDP packets handed to an endpoint; a super-datagram is one */
 	/** TCP packets that a connection or listener took in; a super-segment is one */
@@ -236,8 +240,8 @@ enum vnic_stack_counter {
 	/** An EtherType or IPv6 option that nobody here speaks, and no error was due */
 	VNIC_STACK_DROP_PROTOCOL,
 	/**
-	 * Well-formed, and no answer is due: ICMP errors and replies, router advertisements, RSTs,
-	 * duplicates of fragments ...
+	 * Well-formed, and no answer is due: ICMP replies and errors that change nothing (time
+	 * exceeded), router advertisements, RSTs, duplicates of fragments ...
 	 */
 	VNIC_STACK_DROP_UNWANTED,
 	/**

@@ -7,8 +7,8 @@
  * one address costs as much to find as a thousand. For prefixes there is one look-up for each
  * different length in use, which is one or two in practice.
  *
- * What follows from an address is entered when the address is: the broadcast address of its IPv4
- * network, and its IPv6 solicited-node group. The checks that each packet goes through are then
+ * What follows from an address is entered when the address is: its network, the broadcast address
+ * of that in IPv4, and its IPv6 solicited-node group. The checks that each packet goes through are then
  * look-ups too.
  *
  * Nothing is ever removed: an address that another host turns out to have is only marked. The hash
@@ -35,12 +35,17 @@ static uint32_t hash(enum vn_address_kind kind, unsigned length_bits,
 	return h % VN_ADDRESS_SLOTS;
 }
 
-/* Only for prefixes does the length belong to the key. */
+/* Only for prefixes and networks does the length belong to the key. */
+static bool has_length(enum vn_address_kind kind)
+{
+	return kind == VN_ADDRESS_PREFIX || kind == VN_ADDRESS_NETWORK;
+}
+
 static const struct vn_address_entry *find(const struct vn_addresses *addresses,
 					   enum vn_address_kind kind, unsigned length_bits,
 					   const struct vnic_address *address)
 {
-	if (kind != VN_ADDRESS_PREFIX)
+	if (!has_length(kind))
 		length_bits = 0;
 	for (uint32_t slot = hash(kind, length_bits, address); addresses->slots[slot] != 0;
 	     slot = (slot + 1) % VN_ADDRESS_SLOTS) {
@@ -48,7 +53,7 @@ static const struct vn_address_entry *find(const struct vn_addresses *addresses,
 			&addresses->entries[addresses->slots[slot] - 1];
 
 		if (entry->kind == kind &&
-		    (kind != VN_ADDRESS_PREFIX || entry->length_bits == length_bits) &&
+		    (!has_length(kind) || entry->length_bits == length_bits) &&
 		    vnic_address_equal(&entry->address, address))
 			return entry;
 	}
@@ -58,7 +63,7 @@ static const struct vn_address_entry *find(const struct vn_addresses *addresses,
 static struct vn_address_entry *insert(struct vn_addresses *addresses, enum vn_address_kind kind,
 				       unsigned length_bits, const struct vnic_address *address)
 {
-	uint32_t slot = hash(kind, kind == VN_ADDRESS_PREFIX ? length_bits : 0, address);
+	uint32_t slot = hash(kind, has_length(kind) ? length_bits : 0, address);
 	struct vn_address_entry *entry = &addresses->entries[addresses->count++];
 
 	while (addresses->slots[slot] != 0)
@@ -92,8 +97,29 @@ static void insert_broadcast(struct vn_addresses *addresses, const struct vnic_p
 		insert(addresses, VN_ADDRESS_BROADCAST, prefix->length_bits, &broadcast);
 }
 
+static unsigned family_index(const struct vnic_address *address)
+{
+	return address->family == VNIC_IPV4 ? 0 : 1;
+}
+
+static void add_length(struct vn_address_lengths *lengths, unsigned bits)
+{
+	if (lengths->count == 0 || !memchr(lengths->bits, (int)bits, lengths->count))
+		lengths->bits[lengths->count++] = (uint8_t)bits;
+}
+
+static void insert_network(struct vn_addresses *addresses, const struct vnic_prefix *prefix)
+{
+	struct vnic_prefix network = vnic_prefix_network(prefix);
+
+	if (find(addresses, VN_ADDRESS_NETWORK, network.length_bits, &network.address))
+		return;
+	insert(addresses, VN_ADDRESS_NETWORK, network.length_bits, &network.address);
+	add_length(&addresses->networks[family_index(&network.address)], network.length_bits);
+}
+
 /* 0.0.0.0/8 is "this network": nobody can be reached there (RFC 1122 section 3.2.1.3). */
-static bool is_host(const struct vnic_address *address)
+bool vn_address_is_host(const struct vnic_address *address)
 {
 	static const uint8_t limited_broadcast[VNIC_IPV4_BYTES] = {255, 255, 255, 255};
 
@@ -136,13 +162,15 @@ int vn_addresses_add(struct vn_addresses *addresses, const struct vnic_prefix *a
 	rc = check(addresses, &prefix, error);
 	if (rc < 0)
 		return rc;
-	if (!is_host(&prefix.address) || vnic_prefix_is_broadcast(&prefix, &prefix.address))
+	if (!vn_address_is_host(&prefix.address) ||
+	    vnic_prefix_is_broadcast(&prefix, &prefix.address))
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
 				"%s cannot be the address of a host",
 				vnic_prefix_format(&prefix, text));
 	addresses->given++;
 	*added = insert(addresses, VN_ADDRESS_OWN, prefix.length_bits, &prefix.address);
 	insert_broadcast(addresses, &prefix);
+	insert_network(addresses, &prefix);
 	if (prefix.address.family == VNIC_IPV6) {
 		struct vnic_address group = vnic_address_solicited_node(&prefix.address);
 
@@ -159,8 +187,6 @@ int vn_addresses_add_prefix(struct vn_addresses *addresses, const struct vnic_pr
 {
 	char text[VNIC_ADDRESS_TEXT_BYTES];
 	struct vnic_prefix network;
-	uint8_t *lengths;
-	unsigned *count;
 	int rc = check(addresses, prefix, error);
 
 	if (rc < 0 && rc != -ENOSPC)
@@ -173,7 +199,7 @@ int vn_addresses_add_prefix(struct vn_addresses *addresses, const struct vnic_pr
 	/*
 	 * A network that begins at 0 holds hosts if it is large enough; others begin as they go on.
 	 */
-	if (!is_host(&network.address) &&
+	if (!vn_address_is_host(&network.address) &&
 	    (!vnic_address_is_unspecified(&network.address) ||
 	     network.length_bits >= (network.address.family == VNIC_IPV4 ? 8 : 128)))
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ADDRESS_INVALID,
@@ -182,11 +208,8 @@ int vn_addresses_add_prefix(struct vn_addresses *addresses, const struct vnic_pr
 	addresses->given++;
 	insert(addresses, VN_ADDRESS_PREFIX, network.length_bits, &network.address);
 	insert_broadcast(addresses, &network);
-	lengths = network.address.family == VNIC_IPV4 ? addresses->lengths4 : addresses->lengths6;
-	count = network.address.family == VNIC_IPV4 ? &addresses->lengths4_count
-						    : &addresses->lengths6_count;
-	if (*count == 0 || !memchr(lengths, (int)network.length_bits, *count))
-		lengths[(*count)++] = (uint8_t)network.length_bits;
+	insert_network(addresses, &network);
+	add_length(&addresses->prefixes[family_index(&network.address)], network.length_bits);
 	return 0;
 }
 
@@ -214,19 +237,18 @@ int vn_addresses_except(struct vn_addresses *addresses, const struct vnic_addres
 static bool in_prefix(const struct vn_addresses *addresses, const struct vnic_address *address)
 {
 	bool ipv4 = address->family == VNIC_IPV4;
-	const uint8_t *lengths = ipv4 ? addresses->lengths4 : addresses->lengths6;
-	unsigned count = ipv4 ? addresses->lengths4_count : addresses->lengths6_count;
+	const struct vn_address_lengths *lengths = &addresses->prefixes[family_index(address)];
 
-	if (count == 0 || find(addresses, VN_ADDRESS_EXCEPTION, 0, address) ||
+	if (lengths->count == 0 || find(addresses, VN_ADDRESS_EXCEPTION, 0, address) ||
 	    find(addresses, VN_ADDRESS_BROADCAST, 0, address))
 		return false;
-	for (unsigned i = 0; i < count; i++) {
-		struct vnic_prefix prefix = {*address, lengths[i]};
+	for (unsigned i = 0; i < lengths->count; i++) {
+		struct vnic_prefix prefix = {*address, lengths->bits[i]};
 		struct vnic_prefix network = vnic_prefix_network(&prefix);
 
-		if (!find(addresses, VN_ADDRESS_PREFIX, lengths[i], &network.address))
+		if (!find(addresses, VN_ADDRESS_PREFIX, lengths->bits[i], &network.address))
 			continue;
-		if (lengths[i] >= (ipv4 ? 31 : 127) ||
+		if (lengths->bits[i] >= (ipv4 ? 31 : 127) ||
 		    !vnic_address_equal(&network.address, address))
 			return true;
 	}
@@ -237,7 +259,7 @@ bool vn_addresses_has(const struct vn_addresses *addresses, const struct vnic_ad
 {
 	const struct vn_address_entry *own;
 
-	if (!is_host(address))
+	if (!vn_address_is_host(address))
 		return false;
 	own = find(addresses, VN_ADDRESS_OWN, 0, address);
 	if (own)
@@ -262,6 +284,20 @@ bool vn_addresses_is_broadcast(const struct vn_addresses *addresses,
 	       find(addresses, VN_ADDRESS_BROADCAST, 0, address);
 }
 
+bool vn_addresses_on_link(const struct vn_addresses *addresses, const struct vnic_address *address)
+{
+	const struct vn_address_lengths *lengths = &addresses->networks[family_index(address)];
+
+	for (unsigned i = 0; i < lengths->count; i++) {
+		struct vnic_prefix prefix = {*address, lengths->bits[i]};
+		struct vnic_prefix network = vnic_prefix_network(&prefix);
+
+		if (find(addresses, VN_ADDRESS_NETWORK, lengths->bits[i], &network.address))
+			return true;
+	}
+	return false;
+}
+
 /*
  * With a prefix any solicited-node group may stand for one of its addresses: all are listened to,
  * and the target inside a solicitation decides.
@@ -276,7 +312,7 @@ bool vn_addresses_in_group(const struct vn_addresses *addresses, const struct vn
 		return memcmp(group->bytes, all_hosts, sizeof(all_hosts)) == 0;
 	if (memcmp(group->bytes, all_nodes, sizeof(all_nodes)) == 0)
 		return true;
-	if (addresses->lengths6_count > 0 &&
+	if (addresses->prefixes[1].count > 0 &&
 	    memcmp(group->bytes, solicited, sizeof(solicited)) == 0)
 		return true;
 	return find(addresses, VN_ADDRESS_GROUP, 0, group) != NULL;

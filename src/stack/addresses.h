@@ -13,7 +13,8 @@ enum vn_address_kind {
 	VN_ADDRESS_PREFIX, /* the network's first address */
 	VN_ADDRESS_EXCEPTION,
 	VN_ADDRESS_BROADCAST, /* derived: of an IPv4 address or prefix */
-	VN_ADDRESS_GROUP      /* derived: the solicited-node group of an IPv6 address */
+	VN_ADDRESS_GROUP,     /* derived: the solicited-node group of an IPv6 address */
+	VN_ADDRESS_NETWORK    /* derived: what an address or prefix is in, its first address */
 };
 
 struct vn_address_entry {
@@ -30,9 +31,15 @@ struct vn_address_entry {
 	uint64_t defended_ns;
 };
 
-/* Each address and each prefix may bring one derived entry. */
-#define VN_ADDRESS_ENTRIES (2 * VNIC_STACK_ADDRESSES)
-#define VN_ADDRESS_SLOTS 8192 /* a power of 2, and few of them in use */
+/* Each address and each prefix may bring two derived entries. */
+#define VN_ADDRESS_ENTRIES (3 * VNIC_STACK_ADDRESSES)
+#define VN_ADDRESS_SLOTS 16384 /* a power of 2, and few of them in use */
+
+/* The different lengths that are in use: one look-up each. */
+struct vn_address_lengths {
+	uint8_t bits[129];
+	uint8_t count;
+};
 
 struct vn_addresses {
 	struct vn_address_entry entries[VN_ADDRESS_ENTRIES];
@@ -40,9 +47,8 @@ struct vn_addresses {
 	unsigned given;                   /* of those that the user gave */
 	unsigned groups;                  /* of VN_ADDRESS_GROUP */
 	uint16_t slots[VN_ADDRESS_SLOTS]; /* index of the entry + 1, 0: none */
-	/* The different lengths of the prefixes: one look-up each. */
-	uint8_t lengths4[33], lengths6[129];
-	unsigned lengths4_count, lengths6_count;
+	/* IPv4's and IPv6's: */
+	struct vn_address_lengths prefixes[2], networks[2];
 };
 
 int vn_addresses_add(struct vn_addresses *addresses, const struct vnic_prefix *address,
@@ -60,6 +66,10 @@ struct vn_address_entry *vn_addresses_own(struct vn_addresses *addresses,
 /* True for the limited broadcast address and those of our networks. */
 bool vn_addresses_is_broadcast(const struct vn_addresses *addresses,
 			       const struct vnic_address *address);
+/* True if the address is in one of the networks that our addresses and prefixes are in. */
+bool vn_addresses_on_link(const struct vn_addresses *addresses, const struct vnic_address *address);
+/* True for what can be the address of one host: not multicast, loopback or unspecified. */
+bool vn_address_is_host(const struct vnic_address *address);
 /* True if we listen to this multicast group. */
 bool vn_addresses_in_group(const struct vn_addresses *addresses, const struct vnic_address *group);
 /*

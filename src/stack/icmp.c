@@ -2,9 +2,8 @@
 /*
  * Theory of operation
  *
- * Echo requests are answered; everything else of ICMP is either neighbour discovery and group
- * management, which have files of their own, or nothing that a host without connections has a use
- * for. Timestamp requests need no answer (RFC 1122 section 3.2.2.8) and tell strangers the time:
+ * Echo requests are answered; errors, neighbour discovery and group management have files of their
+ * own; everything else of ICMP is nothing that a host has a use for. Timestamp requests need no answer (RFC 1122 section 3.2.2.8) and tell strangers the time:
  * they get none. Unknown types are dropped silently (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
  *
  * The reply is made where the request stands: addresses swapped (which changes no checksum), a new
@@ -33,8 +32,8 @@ static uint8_t *make_room(struct vnic_stack *stack, const struct vn_input *input
 	size_t before = (size_t)(ip - input->packet->data) + input->packet->headroom_bytes;
 	uint8_t *moved = stack->whole + VN_OUTPUT_HEADROOM_BYTES;
 
-	if (length_bytes <= stack->options.mtu_bytes || before >= VN_OUTPUT_HEADROOM_BYTES ||
-	    input->reassembled)
+	if (length_bytes <= vn_path_mtu(stack, &input->source) ||
+	    before >= VN_OUTPUT_HEADROOM_BYTES || input->reassembled)
 		return ip;
 	vn_output_flush(stack);
 	memcpy(moved, ip, length_bytes);
@@ -84,11 +83,17 @@ vn_verdict vn_icmp_input(struct vnic_stack *stack, struct vn_input *input)
 		return VNIC_STACK_DROP_MALFORMED;
 	if (vnic_icmp_parse(input->ip + input->transport, length_bytes, &icmp) < 0)
 		return VNIC_STACK_DROP_CHECKSUM;
-	if (icmp.type != VNIC_ICMP_ECHO_REQUEST)
+	switch (icmp.type) {
+	case VNIC_ICMP_ECHO_REQUEST:
+		if (input->group)
+			return VNIC_STACK_DROP_NOT_ANSWERABLE;
+		return reply_ipv4(stack, input);
+	case VNIC_ICMP_UNREACHABLE:
+	case VNIC_ICMP_PARAMETER_PROBLEM:
+		return vn_notice_input(stack, input, &icmp);
+	default:
 		return VNIC_STACK_DROP_UNWANTED;
-	if (input->group)
-		return VNIC_STACK_DROP_NOT_ANSWERABLE;
-	return reply_ipv4(stack, input);
+	}
 }
 
 /*
@@ -143,6 +148,10 @@ vn_verdict vn_icmpv6_input(struct vnic_stack *stack, struct vn_input *input)
 		if (vnic_address_is_unspecified(&input->source))
 			return VNIC_STACK_DROP_SOURCE;
 		return reply_ipv6(stack, input);
+	case VNIC_ICMPV6_UNREACHABLE:
+	case VNIC_ICMPV6_PACKET_TOO_BIG:
+	case VNIC_ICMPV6_PARAMETER_PROBLEM:
+		return vn_notice_input(stack, input, &icmp);
 	case VNIC_ICMPV6_NEIGHBOR_SOLICITATION:
 	case VNIC_ICMPV6_NEIGHBOR_ADVERTISEMENT:
 		return vn_ndp_input(stack, input, &icmp);

@@ -3,9 +3,9 @@
  * Theory of operation
  *
  * Solicitations for our addresses are answered (RFC 4861 section 7.2), to the Ethernet address that
- * the frame came from: it is that of the asker, with or without the option that repeats it.
- * Advertisements teach us nothing, for there is no neighbour cache, unless they are about an
- * address of ours.
+ * the frame came from: it is that of the asker, with or without the option that repeats it. The
+ * option makes the asker a neighbor, and so does an advertisement change what is known of one: see
+ * neighbor.c.
  *
  * Duplicates, seen from the owner: whoever probes for an address that we have (a solicitation from
  * ::) is told by an advertisement to all nodes, and gives it up (RFC 4862 section 5.4.3). Seen from
@@ -83,6 +83,22 @@ void vn_ndp_probe(struct vnic_stack *stack, struct vn_address_entry *entry)
 	vn_stack_count(stack, VNIC_STACK_ANNOUNCEMENTS, 1);
 }
 
+void vn_ndp_ask(struct vnic_stack *stack, const struct vn_link *link,
+		const struct vnic_address *source, const struct vnic_address *target)
+{
+	const struct vn_address_entry *own = vn_addresses_own(&stack->addresses, source);
+	struct vnic_address group = vnic_address_solicited_node(target);
+	struct vnic_icmp icmp = {.type = VNIC_ICMPV6_NEIGHBOR_SOLICITATION};
+	/* RFC 4429 section 3.2: nobody shall enter an address that may not be ours. */
+	struct vnic_ndp ndp = {.has_mac = !own || !own->tentative};
+	struct vn_link group_link = {.vlan_count = 0};
+
+	memcpy(ndp.target, target->bytes, VNIC_IPV6_BYTES);
+	memcpy(ndp.mac, stack->options.mac, VNIC_MAC_BYTES);
+	vnic_address_multicast_mac(&group, group_link.mac);
+	send_ndp(stack, link ? link : &group_link, source, link ? target : &group, &icmp, &ndp);
+}
+
 static vn_verdict conflict(struct vnic_stack *stack, struct vn_address_entry *entry,
 			   const uint8_t *mac)
 {
@@ -131,6 +147,12 @@ static vn_verdict input_solicitation(struct vnic_stack *stack, const struct vn_i
 	}
 	if (!vn_addresses_has(&stack->addresses, &target))
 		return VNIC_STACK_DROP_NOT_OURS;
+	if (ndp->has_mac) {
+		struct vn_link told = link;
+
+		memcpy(told.mac, ndp->mac, VNIC_MAC_BYTES);
+		vn_neighbor_learn(stack, &input->source, &told, VN_NEIGHBOR_ASKED);
+	}
 	advertise(stack, &link, &target, &input->source,
 		  VNIC_NDP_SOLICITED | (own && !own->tentative ? VNIC_NDP_OVERRIDE : 0));
 	return VNIC_STACK_NEIGHBOR_ADVERTISEMENTS;
@@ -144,7 +166,15 @@ static vn_verdict input_advertisement(struct vnic_stack *stack, const struct vn_
 
 	if (input->group && flags & VNIC_NDP_SOLICITED)
 		return VNIC_STACK_DROP_MALFORMED;
-	if (!own || own->conflicted)
+	if (!own) {
+		struct vn_link link = input->link;
+
+		memcpy(link.mac, ndp->mac, VNIC_MAC_BYTES);
+		return vn_neighbor_advertised(stack, &target, ndp->has_mac ? &link : NULL, flags)
+			       ? VNIC_STACK_NEIGHBORS
+			       : VNIC_STACK_DROP_UNWANTED;
+	}
+	if (own->conflicted)
 		return VNIC_STACK_DROP_UNWANTED;
 	if (ndp->has_mac && memcmp(ndp->mac, stack->options.mac, VNIC_MAC_BYTES) == 0)
 		return VNIC_STACK_DROP_UNWANTED; /* ours, come back from somewhere */

@@ -4,17 +4,17 @@
  *
  * Packets that go out are collected and handed to the user in bursts. Each place in the burst has a
  * buffer of its own, large enough for whatever is built from scratch (ARP, advertisements, errors,
- * resets). An echo reply is made where its request stands and only takes a place in the burst.
+ * resets) and for a packet of the usual MTU; for longer ones there are a few large buffers. An echo reply is made where its request stands and only takes a place in the burst.
  *
- * A packet larger than the MTU is cut up without a copy: the header of each fragment is written
+ * A packet larger than its path's MTU is cut up without a copy: the header of each fragment is written
  * right before its part of the payload, over the end of the part before, which the user has seen by
  * then. So fragments are handed out one by one. The first fragment has its headers in front
  * already.
  *
  * Identifications are random: one that counts tells strangers how much we send, and lets them
  * inject fragments (RFC 7739; for IPv4 see RFC 6274 section 3.5.2). What goes out without being
- * fragmented by us may still be fragmented behind us in IPv4, so it has one too and DF is never
- * set: a stack that keeps no path MTU could not act upon what a router says to DF.
+ * fragmented by us may still be fragmented behind us in IPv4, so it has one too. DF is set only by
+ * those who act upon what a router says to it, as TCP and endpoints that ask for it do.
  */
 #include "stack/output.h"
 
@@ -175,10 +175,10 @@ static uint8_t copied_options(const struct vnic_ipv4 *ipv4, uint8_t *copied)
 	return length;
 }
 
-static void fragment_ipv4(struct vnic_stack *stack, const struct vn_link *link, uint8_t *ip,
-			  size_t length_bytes)
+static void fragment_ipv4(struct vnic_stack *stack, const struct vn_link *link, size_t mtu,
+			  uint8_t *ip, size_t length_bytes)
 {
-	size_t mtu = stack->options.mtu_bytes, header_bytes, slice, total, at = 0;
+	size_t header_bytes, slice, total, at = 0;
 	struct vnic_ipv4 ipv4;
 	uint8_t *payload;
 	int rc = vnic_ipv4_parse_lenient(ip, length_bytes, &ipv4);
@@ -211,11 +211,11 @@ static void fragment_ipv4(struct vnic_stack *stack, const struct vn_link *link, 
 	}
 }
 
-static void fragment_ipv6(struct vnic_stack *stack, const struct vn_link *link, uint8_t *ip,
-			  size_t length_bytes)
+static void fragment_ipv6(struct vnic_stack *stack, const struct vn_link *link, size_t mtu,
+			  uint8_t *ip, size_t length_bytes)
 {
 	const size_t header_bytes = VNIC_IPV6_HEADER_BYTES + VNIC_IPV6_FRAGMENT_BYTES;
-	size_t most = (stack->options.mtu_bytes - header_bytes) & ~(size_t)7, slice;
+	size_t most = (mtu - header_bytes) & ~(size_t)7, slice;
 	uint8_t *payload = ip + VNIC_IPV6_HEADER_BYTES;
 	size_t total = length_bytes - VNIC_IPV6_HEADER_BYTES;
 	struct vnic_ipv6 ipv6;
@@ -245,15 +245,18 @@ void vn_output_ip(struct vnic_stack *stack, const struct vn_link *link, uint8_t 
 		  size_t length_bytes)
 {
 	bool ipv4 = ip[0] >> 4 == VNIC_IPV4;
+	struct vnic_packet packet = {.data = ip, .length_bytes = (uint32_t)length_bytes};
+	struct vnic_address destination =
+		vnic_address_from_bytes(ipv4 ? VNIC_IPV4 : VNIC_IPV6, ip + (ipv4 ? 16 : 24));
+	size_t mtu = vn_path_mtu(stack, &destination);
 
-	if (length_bytes <= stack->options.mtu_bytes) {
-		vn_output_frame(stack, link, ipv4 ? VNIC_ETHERTYPE_IPV4 : VNIC_ETHERTYPE_IPV6, ip,
-				length_bytes);
+	if (length_bytes <= mtu) {
+		vn_output_packet(stack, link, &packet);
 		return;
 	}
 	vn_output_flush(stack); /* keeps the order */
 	if (ipv4)
-		fragment_ipv4(stack, link, ip, length_bytes);
+		fragment_ipv4(stack, link, mtu, ip, length_bytes);
 	else
-		fragment_ipv6(stack, link, ip, length_bytes);
+		fragment_ipv6(stack, link, mtu, ip, length_bytes);
 }

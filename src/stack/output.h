@@ -20,7 +20,8 @@ struct vn_link;
 
 /* For super-packets. So many of them fit into a processor's second-level cache. */
 #define VN_OUTPUT_LARGE 4
-#define VN_OUTPUT_LARGE_BYTES (VN_OUTPUT_HEADROOM_BYTES + 65536)
+/* The longest IPv6 packet has 65,535 bytes behind its header. */
+#define VN_OUTPUT_LARGE_BYTES (VN_OUTPUT_HEADROOM_BYTES + 65536 + 64)
 
 struct vn_output {
 	struct vnic_packet packets[VNIC_BURST_PACKETS];
@@ -36,8 +37,7 @@ struct vn_output {
  */
 uint8_t *vn_output_buffer(struct vnic_stack *stack);
 /*
- * The same for a packet of any length, up to 65,535 bytes. Sent, if at all, with
- * vn_output_packet().
+ * The same for a packet of any length. Sent, if at all, with vn_output_packet() or vn_output_ip().
  */
 uint8_t *vn_output_large(struct vnic_stack *stack);
 /*
@@ -54,7 +54,7 @@ void vn_output_packet(struct vnic_stack *stack, const struct vn_link *link,
 void vn_output_frame(struct vnic_stack *stack, const struct vn_link *link, uint16_t ethertype,
 		     uint8_t *payload, size_t length_bytes);
 /*
- * Send an IP packet whose header is complete, in fragments if it is larger than the MTU. An IPv6
+ * Send an IP packet whose header is complete, in fragments if it is larger than the path's MTU. An IPv6
  * header must be followed by its payload at once, and fragmenting it takes VNIC_IPV6_FRAGMENT_BYTES
  * more of headroom.
  */

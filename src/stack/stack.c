@@ -7,13 +7,19 @@
  * What each finds is kept in a struct vn_input, and what becomes of the packet comes
  * back as the verdict, a counter. Answers go out by error.c and output.c on the way.
  *
- * There are no connections and there is no neighbour cache: every answer goes back to where its
- * request came from, to the same Ethernet address and in the same VLAN. What the stack says by
- * itself, it says to groups (announce.c). The first thing that starts a conversation will need to
- * resolve neighbours.
+ * Every answer goes back to where its request came from, to the same Ethernet address and in the
+ * same VLAN. What the stack says by itself, it says to groups (announce.c); what its user has it
+ * say first goes to where neighbor.c finds out, in packets as long as path.c knows that the path
+ * takes. Errors about any of it come by notice.c.
  *
- * All memory is allocated here. Most of it is never touched on a quiet network: the system hands
- * out pages when they are first written to.
+ * What comes for endpoints is collected (udp.c), and handed out at the end of each burst at the
+ * latest. The user's functions are called in the middle of vnic_stack_receive() and
+ * vnic_stack_advance(), and may call whatever belongs to endpoints and connections; the stack keeps
+ * no pointer over such a call to anything that they could free.
+ *
+ * All memory is bounded by the options. Tables are allocated here and what stands in them when it
+ * is first needed; most of it is never touched on a quiet network, for the system hands out pages
+ * when they are first written to.
  *
  * Counters are read from other threads. There is one writer, so a relaxed load and store will do.
  */
@@ -26,6 +32,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
+#define TABLE_MOST (1u << 20)
 #define WHOLE_BYTES (VN_OUTPUT_HEADROOM_BYTES + 65535 + VNIC_IPV6_HEADER_BYTES)
 
 static const char *const counter_names[] = {
@@ -156,6 +163,11 @@ static int check_options(const struct vnic_stack_options *options, struct vnic_e
 	if (options->reassembly_datagrams > 4096 || options->reassembly_bytes > 64u << 20)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 				"at most 4096 datagrams of 64 MiB in all can be reassembled");
+	if (options->neighbors > TABLE_MOST || options->paths > TABLE_MOST ||
+	    options->udp_endpoints > TABLE_MOST)
+		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
+				"at most %u neighbors, paths and endpoints each can be had",
+				TABLE_MOST);
 	return 0;
 }
 
@@ -365,6 +377,7 @@ void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets, u
 			uint64_t now_ns)
 {
 	set_time(stack, now_ns);
+	stack->inside = true;
 	for (unsigned i = 0; i < count; i++) {
 		vn_verdict verdict = receive_one(stack, &packets[i]);
 
@@ -374,6 +387,7 @@ void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets, u
 	vn_udp_flush(stack);
 	vn_tcp_flush(stack);
 	vn_output_flush(stack);
+	stack->inside = false;
 }
 
 uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns)
@@ -383,14 +397,17 @@ uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns)
 	set_time(stack, now_ns);
 	if (stack->now_ns < stack->wake_ns)
 		return stack->wake_ns;
-	due_ns[0] = vn_reassembly_advance(stack);
-	due_ns[1] = vn_announce_advance(stack);
-	due_ns[2] = vn_neighbors_advance(stack);
-	due_ns[3] = vn_tcp_advance(stack);
+	stack->inside = true;
+	/* First who may send to neighbors that must be asked for. */
+	due_ns[0] = vn_tcp_advance(stack);
+	due_ns[1] = vn_reassembly_advance(stack);
+	due_ns[2] = vn_announce_advance(stack);
+	due_ns[3] = vn_neighbors_advance(stack);
 	/* What they planned meanwhile is among what they returned. */
 	stack->wake_ns = UINT64_MAX;
 	for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)
 		vn_stack_wake(stack, due_ns[i]);
 	vn_output_flush(stack);
+	stack->inside = false;
 	return stack->wake_ns;
 }

@@ -84,6 +84,7 @@ struct vnic_stack {
 		uint8_t bytes[256];
 		unsigned used;
 	} random;
+	bool inside; /* of a call that tells the time, and sends at its end what is collected */
 	bool link_up;
 	struct {
 		uint64_t pace_ns;    /* not before, or there would be too many at once */
@@ -119,6 +120,9 @@ vn_verdict vn_ipv4_input(struct vnic_stack *stack, struct vn_input *input);
 vn_verdict vn_ipv6_input(struct vnic_stack *stack, struct vn_input *input);
 vn_verdict vn_icmp_input(struct vnic_stack *stack, struct vn_input *input);
 vn_verdict vn_icmpv6_input(struct vnic_stack *stack, struct vn_input *input);
+/* An error that came in, whose checksum is right: who sent what it is about is told. */
+vn_verdict vn_notice_input(struct vnic_stack *stack, const struct vn_input *input,
+			   const struct vnic_icmp *icmp);
 vn_verdict vn_ndp_input(struct vnic_stack *stack, const struct vn_input *input,
 			const struct vnic_icmp *icmp);
 vn_verdict vn_mld_input(struct vnic_stack *stack, const struct vn_input *input,
@@ -147,10 +151,45 @@ int vn_neighbors_new(struct vnic_stack *stack);
 void vn_neighbors_free(struct vnic_stack *stack);
 uint64_t vn_neighbors_advance(struct vnic_stack *stack);
 /*
- * Send an IP packet with a complete header, of vn_output_buffer(), to its destination or the router
- * before it, as vn_output_ip() does. While its Ethernet address is asked for a copy waits.
+ * Send an IP packet with a complete header, of vn_output_buffer() or vn_output_large(), to its
+ * destination or the router before it, as vn_output_ip() does. While its Ethernet address is asked
+ * for a copy waits.
  */
 void vn_neighbor_send(struct vnic_stack *stack, uint8_t *ip, size_t length_bytes);
+/*
+ * The way to a destination, for those who send more than one packet or one with an offload
+ * description. source is one of our addresses. Multicast and broadcast have their ways, and where
+ * there is no Ethernet everything has. @return good until the next call of the stack; NULL: it is
+ * not known, so each packet is to be given to vn_neighbor_wait()
+ */
+const struct vn_link *vn_neighbor_find(struct vnic_stack *stack, const struct vnic_address *source,
+				       const struct vnic_address *destination);
+/*
+ * Keep a copy of an IP packet, plain or with an offload description, that begins at packet->data,
+ * until the way to its destination is known, which is asked for. vn_neighbor_find() has just
+ * returned NULL for it.
+ */
+void vn_neighbor_wait(struct vnic_stack *stack, const struct vnic_packet *packet);
+
+enum vn_neighbor_news {
+	VN_NEIGHBOR_ASKED,   /* it asked us for our address */
+	VN_NEIGHBOR_TOLD,    /* it said something to others, or to everybody */
+	VN_NEIGHBOR_ANSWERED /* it answers us, if we have asked */
+};
+/*
+ * A station has said that an address is its own. link->mac is what it said.
+ * @return true if it was an answer that we waited for, or changed what we knew
+ */
+bool vn_neighbor_learn(struct vnic_stack *stack, const struct vnic_address *address,
+		       const struct vn_link *link, enum vn_neighbor_news news);
+/* The same for a neighbor advertisement. link: NULL if it did not say */
+bool vn_neighbor_advertised(struct vnic_stack *stack, const struct vnic_address *address,
+			    const struct vn_link *link, uint32_t flags);
+/* Ask for the Ethernet address of target, of whom link is believed to be, or of everybody: NULL. */
+void vn_arp_ask(struct vnic_stack *stack, const struct vn_link *link,
+		const struct vnic_address *source, const struct vnic_address *target);
+void vn_ndp_ask(struct vnic_stack *stack, const struct vn_link *link,
+		const struct vnic_address *source, const struct vnic_address *target);
 
 /* path.c: what routers said of the paths' MTUs. */
 int vn_paths_new(struct vnic_stack *stack);

@@ -201,6 +201,8 @@ const char *check_counters(const struct vnic_stack *stack)
 		VNIC_STACK_PARAMETER_PROBLEMS, VNIC_STACK_RESETS,
 		VNIC_STACK_GROUP_QUERIES,      VNIC_STACK_CONFLICTS,
 		VNIC_STACK_FRAGMENTS_JOINED,   VNIC_STACK_FRAGMENTS_WAITING,
+		VNIC_STACK_NEIGHBORS,          VNIC_STACK_NOTICES,
+		VNIC_STACK_DATAGRAMS,          VNIC_STACK_SEGMENTS,
 	};
 	static _Thread_local char text[128];
 	uint64_t received = vnic_stack_counter(stack, VNIC_STACK_RECEIVED), sum = 0;

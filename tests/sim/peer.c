@@ -178,7 +178,8 @@ static const char *grown(const uint64_t *before, const struct vnic_stack *stack)
 
 	for (unsigned i = VNIC_STACK_ARP_REPLIES; i < VNIC_STACK_COUNTERS; i++) {
 		if (i == VNIC_STACK_TIME_EXCEEDED || i == VNIC_STACK_ANNOUNCEMENTS ||
-		    i == VNIC_STACK_REASSEMBLED || i == VNIC_STACK_FRAGMENTS_JOINED)
+		    i == VNIC_STACK_REASSEMBLED || i == VNIC_STACK_FRAGMENTS_JOINED ||
+		    (i >= VNIC_STACK_SOLICITATIONS && i <= VNIC_STACK_OUT_OF_ORDER_BYTES))
 			continue;
 		if ((int64_t)(vnic_stack_counter(stack, i) - before[i]) > 0)
 			name = vnic_stack_counter_name(i);

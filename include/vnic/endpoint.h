@@ -53,10 +53,14 @@ struct vnic_endpoint_options {
 	bool any_port; /**< every port that no other endpoint has: for gateways. port must be 0 */
 	/**
 	 * With a family: connected. Only what comes from there is received, and errors about it.
+	 * Without an address of its own the stack chooses one
 	 */
 	struct vnic_address remote_address;
 	uint16_t remote_port;
-	/** Datagrams came. They are good during the call only. */
+	/**
+	 * Datagrams came, count of them from 1 to VNIC_BURST_PACKETS. They are good during the call
+	 * only. The local address is what they were sent to, a group or a broadcast address too.
+	 */
 	void (*receive)(struct vnic_endpoint *endpoint, void *user,
 			const struct vnic_datagram *datagrams, unsigned count);
 	/** An ICMP error came. NULL is allowed. */
@@ -78,7 +82,10 @@ struct vnic_endpoint_options {
 VNIC_API int vnic_endpoint_open(struct vnic_stack *stack,
 				const struct vnic_endpoint_options *options,
 				struct vnic_endpoint **endpoint, struct vnic_error *error);
-/** Close. From within its own callbacks, too. NULL is allowed. */
+/**
+ * Close. From within its own callbacks, too. What came and was not handed out yet is lost. Closed
+ * with the stack as well, without a call. NULL is allowed.
+ */
 VNIC_API void vnic_endpoint_close(struct vnic_endpoint *endpoint);
 /** Where it is bound; the remote end has no family unless it is connected. */
 VNIC_API const struct vnic_flow *vnic_endpoint_flow(const struct vnic_endpoint *endpoint);
@@ -87,11 +94,21 @@ VNIC_API struct vnic_stack *vnic_endpoint_stack(const struct vnic_endpoint *endp
 /**
  * Send datagrams. In each the remote end must be given unless the endpoint is connected, and the
  * local one may be (without a family, and with port 0, the endpoint's; where that has none one of
- * the stack's is chosen). Longer ones than the MTU are fragmented, unless dont_fragment; a
- * super-datagram is never fragmented.
+ * the stack's is chosen). So what was received can be answered by its own flow; what came to a
+ * group or a broadcast address is answered from one of the stack's. Longer ones than the path's MTU
+ * are fragmented, unless dont_fragment; a super-datagram never is: its segments must fit. It may
+ * have any length.
+ *
+ * Within a callback, what is sent goes out before the vnic_stack_receive() or vnic_stack_advance()
+ * that it is called in returns, and otherwise at once. Where on Ethernet the other end's address
+ * has to be asked for first, up to three packets wait for the answer, and vnic_stack_advance() must
+ * be called after this. Nobody is told if there is none: it is counted
+ * (VNIC_STACK_LOST_UNRESOLVED), and what is sent may be lost anyway.
  * @return how many were sent: less than count where one failed, and then the next call with it
  *         first tells why: -EMSGSIZE: too long; -EDESTADDRREQ: no remote end; -EADDRNOTAVAIL: not
- *         an address of the stack's; -EINVAL
+ *         an address of the stack's, or it has none for that; -EINVAL: another end than the
+ *         endpoint is bound or connected to, no port, two families, the stack itself or another
+ *         remote address that nothing can be sent to, no payload
  */
 VNIC_API int vnic_endpoint_send(struct vnic_endpoint *endpoint,
 				const struct vnic_datagram *datagrams, unsigned count);

@@ -438,8 +438,10 @@ bool vn_neighbor_learn(struct vnic_stack *stack, const struct vnic_address *addr
 	if (!vn_address_is_host(address) || !is_station(stack, link->mac))
 		return false;
 	if (!neighbor) {
-		if (news == VN_NEIGHBOR_ASKED && (neighbor = make(stack, address, false)))
-			take_link(stack, neighbor, link, false);
+		if (news == VN_NEIGHBOR_ASKED && (neighbor = make(stack, address, false))) {
+			neighbor->link = *link;
+			neighbor->state = STALE;
+		}
 		return false;
 	}
 	confirmed = news == VN_NEIGHBOR_ANSWERED &&

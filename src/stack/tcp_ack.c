@@ -126,7 +126,7 @@ void vn_tcp_detect(struct vnic_connection *connection, const struct vn_tcp_arriv
 	if (!connection->is_recovering || connection->is_timed_out)
 		return;
 	if (arrival)
-		delivered = arrival->acked_bytes + arrival->sacked_bytes;
+		delivered = arrival->delivered_bytes;
 	if (delivered == 0 && !connection->has_sack && arrival)
 		delivered = connection->mss_bytes; /* of a duplicate */
 	vn_tcp_congestion_recover(&connection->congestion, connection->mss_bytes, delivered,

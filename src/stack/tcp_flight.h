@@ -20,7 +20,6 @@ struct vn_tcp_sent {
 	bool sacked;
 	bool lost;          /* and not sent again yet: not in flight */
 	bool retransmitted; /* once at least: it measures no round trip (Karn) */
-	bool limited;       /* sent when there was nothing more to send, or no window */
 };
 
 struct vn_tcp_flight {
@@ -32,7 +31,7 @@ struct vn_tcp_flight {
 	/* RACK (RFC 8985 section 5.2). */
 	uint64_t rack_sent_ns; /* of what was sent last among what has arrived */
 	uint64_t rack_end;
-	uint64_t rack_rtt_ns;
+	uint64_t rack_rtt_ns;  /* 0: nothing has arrived yet */
 	uint64_t forward_ack;  /* the highest position that arrived: RACK.fack */
 	uint64_t rtt_least_ns; /* the caller's to set: of the connection */
 	bool is_reordered;     /* reordering was seen */
@@ -43,12 +42,11 @@ struct vn_tcp_flight {
 
 /* What an acknowledgment brought. */
 struct vn_tcp_arrival {
-	uint32_t acked_bytes;  /* cumulatively, of positions */
-	uint32_t sacked_bytes; /* newly */
-	uint64_t rtt_ns;       /* of the last one sent that measures one; 0: none does */
-	bool has_dsack;        /* the first SACK tells of a duplicate (RFC 2883) */
-	bool never_retransmitted; /* some of what arrived first was sent once only, and was thought lost
-				     (Eifel, RFC 3522): unused where not found */
+	uint32_t acked_bytes;     /* cumulatively, of positions */
+	uint32_t sacked_bytes;    /* newly */
+	uint64_t rtt_ns;          /* of the last one sent that measures one; 0: none does */
+	uint32_t delivered_bytes; /* of both, what had not arrived before */
+	bool has_dsack; /* the first SACK tells of a duplicate (RFC 2883): the caller's to set */
 };
 
 /* In flight as RFC 6675 section 4 counts it (pipe). */

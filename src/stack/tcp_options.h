@@ -24,7 +24,10 @@ struct vn_tcp_options {
 	struct vn_tcp_sack sacks[VN_TCP_SACKS];
 };
 
-/* Read them; what is malformed or unknown is passed over (RFC 9293 section 3.1, MUST-7). */
+/*
+ * Read them; what is malformed or unknown is passed over (RFC 9293 section 3.1, MUST-7), and so are
+ * MSS, window scale and SACK permitted without SYN, and SACK with it.
+ */
 void vn_tcp_options_parse(const struct vnic_tcp *tcp, struct vn_tcp_options *options);
 /*
  * Write those that are set, padded and aligned as others do it: SACKs as many as fit. @return the

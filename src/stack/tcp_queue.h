@@ -24,7 +24,10 @@ struct vn_tcp_queue {
 	struct vn_tcp_range recent[4]; /* where something came in, the last one first */
 };
 
-/* Free everything. *total_bytes is what all queues of the stack hold. */
+/*
+ * Free everything. *total_bytes is the memory that all queues of the stack hold, with what each block
+ * costs besides its payload.
+ */
 void vn_tcp_queue_done(struct vn_tcp_queue *queue, uint64_t *total_bytes);
 /*
  * Keep a copy of bytes at a position. What is there already is not kept again.
@@ -36,7 +39,7 @@ int vn_tcp_queue_insert(struct vn_tcp_queue *queue, uint64_t begin, const uint8_
 			uint32_t length_bytes, uint64_t *total_bytes, uint64_t most_bytes);
 /*
  * The bytes that are at position, in the first block. @return their number; 0: they are not there.
- * Blocks before position are freed.
+ * What is before position, of blocks and of runs, is forgotten.
  */
 uint32_t vn_tcp_queue_at(struct vn_tcp_queue *queue, uint64_t position, const uint8_t **bytes,
 			 uint64_t *total_bytes);

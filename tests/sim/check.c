@@ -5,12 +5,17 @@
  * What every packet that a stack sends must fulfil, whatever it answers: headers without a fault
  * and without bytes left over, right checksums, not over the MTU, and nobody as its receiver who
  * must not get it. The simulated peer applies it to everything, and so does the fuzzer.
+ *
+ * A packet with an offload description is cut, as whoever takes it would, and what comes of it must
+ * be right.
  */
 #include "check.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <vnic/segment.h>
 
 /* Only announcements and answers to probes for duplicates go to groups. */
 static const char *check_icmpv6(const uint8_t *bytes, size_t length, const struct vnic_ipv6 *ipv6,
@@ -56,12 +61,19 @@ static const char *check_transport(uint8_t protocol, const uint8_t *bytes, size_
 {
 	struct vnic_icmp icmp;
 	struct vnic_tcp tcp;
+	struct vnic_udp udp;
 
 	switch (protocol) {
 	case VNIC_PROTOCOL_ICMP:
 		return vnic_icmp_parse(bytes, length, &icmp) < 0
 			       ? "ICMP cut off or with a wrong checksum"
 			       : NULL;
+	case VNIC_PROTOCOL_UDP:
+		if (vnic_udp_parse(bytes, length, &udp) < 0 || udp.length_bytes != length)
+			return "UDP cut off or with bytes left over";
+		if (udp.checksum == 0 || vnic_udp_verify(bytes, &udp, source, destination) < 0)
+			return "UDP with a wrong checksum or without one";
+		return udp.source_port == 0 || udp.destination_port == 0 ? "UDP port 0" : NULL;
 	case VNIC_PROTOCOL_TCP:
 		if (vnic_tcp_parse(bytes, length, &tcp) < 0 ||
 		    vnic_tcp_verify(bytes, length, source, destination) < 0)
@@ -86,10 +98,13 @@ static const char *check_ipv4(const uint8_t *bytes, size_t length, unsigned mtu_
 		return "IPv4 over the MTU";
 	source = vnic_address_from_bytes(VNIC_IPV4, ipv4.source);
 	destination = vnic_address_from_bytes(VNIC_IPV4, ipv4.destination);
-	if (ipv4.destination[0] == 0 || ipv4.destination[0] == 127 ||
-	    vnic_address_is_multicast(&destination) ||
-	    memcmp(ipv4.destination, "\xff\xff\xff\xff", 4) == 0)
-		return "IPv4 to nobody, loopback, a group or everybody";
+	if (ipv4.destination[0] == 0 || ipv4.destination[0] == 127)
+		return "IPv4 to nobody or loopback";
+	/* Only the user's own datagrams may go there: no answer ever. */
+	if (ipv4.protocol != VNIC_PROTOCOL_UDP &&
+	    (vnic_address_is_multicast(&destination) ||
+	     memcmp(ipv4.destination, "\xff\xff\xff\xff", 4) == 0))
+		return "IPv4 to a group or everybody";
 	if (ipv4.source[0] == 0 || vnic_address_is_multicast(&source))
 		return "IPv4 from nobody or a group";
 	if (ipv4.more_fragments && (length - (size_t)header) % 8 != 0)
@@ -127,7 +142,8 @@ static const char *check_ipv6(const uint8_t *bytes, size_t length, unsigned mtu_
 		at += (size_t)rc;
 		if (next != VNIC_PROTOCOL_FRAGMENT)
 			continue;
-		if (vnic_address_is_multicast(&destination))
+		if (vnic_address_is_multicast(&destination) &&
+		    extension.next_header != VNIC_PROTOCOL_UDP)
 			return "a fragment to a group";
 		if (extension.more_fragments && (length - at) % 8 != 0)
 			return "an IPv6 fragment that is no multiple of 8 long";
@@ -167,7 +183,7 @@ static const char *check_frame(const struct vnic_packet *packet, const uint8_t *
 			return "an ARP reply to everybody";
 		return NULL;
 	case VNIC_ETHERTYPE_IPV4:
-		if (ethernet.destination[0] & 1)
+		if ((ethernet.destination[0] & 1) && (length < 20 || bytes[9] != VNIC_PROTOCOL_UDP))
 			return "IPv4 in a frame to a group";
 		return check_ipv4(bytes, length, mtu_bytes);
 	case VNIC_ETHERTYPE_IPV6:
@@ -179,18 +195,60 @@ static const char *check_frame(const struct vnic_packet *packet, const uint8_t *
 	}
 }
 
-const char *check_packet(const struct vnic_packet *packet, enum vnic_layer layer,
-			 const uint8_t *own_mac, unsigned mtu_bytes)
+static const char *check_plain(const struct vnic_packet *packet, enum vnic_layer layer,
+			       const uint8_t *own_mac, unsigned mtu_bytes)
 {
-	if (packet->length_bytes == 0 || packet->capacity_bytes < packet->length_bytes)
-		return "an empty packet, or one longer than its memory";
-	if (packet->flags != 0 || packet->gso_type != VNIC_GSO_NONE)
-		return "a packet with flags or segmentation";
 	if (layer == VNIC_LAYER_ETHERNET)
 		return check_frame(packet, own_mac, mtu_bytes);
 	if (packet->data[0] >> 4 == 4)
 		return check_ipv4(packet->data, packet->length_bytes, mtu_bytes);
 	return check_ipv6(packet->data, packet->length_bytes, mtu_bytes);
+}
+
+static const char *check_segments(const struct vnic_packet *packet, enum vnic_layer layer,
+				  const uint8_t *own_mac, unsigned mtu_bytes)
+{
+	struct vnic_segmenter segmenter;
+	int count = vnic_segmenter_begin(&segmenter, packet, layer);
+	const char *wrong = NULL;
+	uint8_t *memory;
+
+	if (count < 1)
+		return "a packet with an offload description that makes no sense";
+	if (packet->gso_type != VNIC_GSO_NONE && count < 2)
+		return "a super-packet of one segment";
+	if (count > VNIC_BURST_PACKETS && packet->gso_type == VNIC_GSO_UDP)
+		return "a super-datagram of too many segments";
+	memory = malloc(VNIC_PACKET_BYTES);
+	while (memory && !wrong) {
+		struct vnic_packet segment = {
+			.data = memory,
+			.capacity_bytes = VNIC_PACKET_BYTES,
+		};
+
+		if (vnic_segmenter_next(&segmenter, &segment, 1) != 1)
+			break;
+		wrong = check_plain(&segment, layer, own_mac, mtu_bytes);
+		count--;
+	}
+	free(memory);
+	if (!wrong && count != 0)
+		wrong = "a super-packet that cannot be cut";
+	return wrong;
+}
+
+const char *check_packet(const struct vnic_packet *packet, enum vnic_layer layer,
+			 const uint8_t *own_mac, unsigned mtu_bytes)
+{
+	if (packet->length_bytes == 0 || packet->capacity_bytes < packet->length_bytes)
+		return "an empty packet, or one longer than its memory";
+	if (packet->flags & ~VNIC_PACKET_NEEDS_CSUM || packet->gso_tunnel != 0)
+		return "a packet with flags or a tunnel";
+	if (packet->flags == 0 && packet->gso_type != VNIC_GSO_NONE)
+		return "a super-packet without an open checksum";
+	if (packet->flags != 0)
+		return check_segments(packet, layer, own_mac, mtu_bytes);
+	return check_plain(packet, layer, own_mac, mtu_bytes);
 }
 
 const char *check_counters(const struct vnic_stack *stack)

@@ -51,6 +51,9 @@ static void keep(struct peer *peer, const struct vnic_packet *packet)
 	answer->length = packet->length_bytes;
 	answer->ip = answer->bytes;
 	answer->at_ns = peer->now_ns;
+	answer->flags = packet->flags;
+	answer->gso_type = packet->gso_type;
+	answer->gso_size_bytes = packet->gso_size_bytes;
 	if (peer->options.layer == VNIC_LAYER_ETHERNET) {
 		struct vnic_ethernet ethernet;
 		int header = vnic_ethernet_parse(answer->bytes, answer->length, &ethernet);
@@ -70,6 +73,8 @@ static void on_send(void *user, const struct vnic_packet *packets, unsigned coun
 		const char *wrong = check_packet(&packets[i], peer->options.layer, stack_mac,
 						 peer->options.mtu_bytes);
 
+		if (!wrong && peer->options.plain && packets[i].flags != 0)
+			wrong = "an open checksum, though only plain packets are wanted";
 		if (wrong) {
 			char line[VNIC_PACKET_LINE_BYTES];
 

@@ -32,6 +32,10 @@ struct peer_answer {
 	size_t length;
 	uint8_t *ip; /* behind that: the IP header or ARP */
 	size_t ip_length;
+	/* Its offload description, as struct vnic_packet has it; the checksum may be open. */
+	uint8_t flags;
+	uint8_t gso_type;
+	uint16_t gso_size_bytes;
 	uint64_t at_ns;
 };
 

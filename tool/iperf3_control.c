@@ -66,6 +66,7 @@ enum step {
 	STEP_RUNNING,
 	STEP_RESULTS,  /* of the client */
 	STEP_DRAINING, /* they are here, and all that was sent shall be, too */
+	STEP_SETTLING, /* the streams close our side */
 	STEP_DONE,     /* ours are sent */
 	STEP_CLOSING
 };
@@ -480,6 +481,16 @@ static void tell_results(struct iperf3_control *control)
 	enter(control, STEP_DONE, STEP_NS);
 }
 
+static bool has_settled(const struct iperf3_test *test)
+{
+	unsigned count = iperf3_test_streams(test), i;
+
+	for (i = 0; i < count; i++)
+		if (!atomic_load(&test->counts[i].is_settled))
+			return false;
+	return true;
+}
+
 static void go_on(struct iperf3_control *control, uint64_t now_ns)
 {
 	switch (control->step) {
@@ -493,7 +504,14 @@ static void go_on(struct iperf3_control *control, uint64_t now_ns)
 			control->deadline_ns = now_ns;
 		break;
 	case STEP_DRAINING:
-		if (is_drained(control, now_ns))
+		if (is_drained(control, now_ns)) {
+			iperf3_test_set_phase(control->test, IPERF3_CLOSING);
+			enter(control, STEP_SETTLING, STEP_NS);
+			control->shard->is_stirred = true;
+		}
+		break;
+	case STEP_SETTLING:
+		if (has_settled(control->test))
 			tell_results(control);
 		break;
 	case STEP_PARAMETERS:
@@ -522,7 +540,8 @@ static uint64_t advance(struct iperf3_control *control, uint64_t now_ns)
 	}
 	if (!control->connection)
 		return 0;
-	if (control->step == STEP_JOINING || control->step == STEP_DRAINING)
+	if (control->step == STEP_JOINING || control->step == STEP_DRAINING ||
+	    control->step == STEP_SETTLING)
 		return now_ns + IPERF3_TICK_NS;
 	if (control->step == STEP_RUNNING && control->deadline_ns > now_ns + IPERF3_SECOND_NS)
 		return now_ns + IPERF3_SECOND_NS;

@@ -4,9 +4,11 @@
  * or a UDP endpoint. What it receives is counted and thrown away where it lies; what it sends it
  * makes up by its offset, so there is no buffer, and sending again costs nothing.
  *
- * On each tick a stream looks at the phase of its test. It begins to send when the test runs, sends
- * FIN when the test ends, and closes when it is over: in order, for LINGER_NS at most, since the
- * client closes its side at the same time. Only the shard's thread touches a stream.
+ * On each tick a stream looks at the phase of its test. It begins to send when the test runs. When
+ * the test ends a sender sends FIN, and a receiver does when it has taken all: before the client
+ * closes its side, so that it is not the client's port that is in TIME-WAIT, which would keep the next
+ * test from using it (--cport). When the test is over a stream has LINGER_NS to close in order. Only
+ * the shard's thread touches a stream.
  *
  * A rate or a window that the client asked for is kept by offering no more than they allow; without
  * them the offer has no end, and congestion control rules alone.
@@ -232,11 +234,10 @@ static uint64_t run(struct iperf3_stream *stream, uint64_t now_ns)
 	return next;
 }
 
-static void end_stream(struct iperf3_stream *stream)
+/* Send no more, nor count what comes. */
+static void finish(struct iperf3_stream *stream)
 {
-	bool is_sender = stream->counts->is_sender;
-
-	if (!is_sender || stream->is_settled)
+	if (stream->is_settled)
 		return;
 	settle(stream);
 	if (stream->connection)
@@ -267,7 +268,11 @@ static uint64_t advance(struct iperf3_stream *stream, uint64_t now_ns)
 	case IPERF3_RUNNING:
 		return run(stream, now_ns);
 	case IPERF3_ENDING:
-		end_stream(stream);
+		if (stream->counts->is_sender)
+			finish(stream);
+		break;
+	case IPERF3_CLOSING:
+		finish(stream);
 		break;
 	case IPERF3_OVER:
 	case IPERF3_ABORTED:

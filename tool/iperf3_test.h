@@ -17,7 +17,8 @@ enum iperf3_phase {
 	IPERF3_PREPARING, /* what the client wants is not known yet */
 	IPERF3_JOINING,   /* its streams come */
 	IPERF3_RUNNING,
-	IPERF3_ENDING, /* senders stop, and receivers take what is still on its way */
+	IPERF3_ENDING,  /* senders stop, and receivers take what is still on its way */
+	IPERF3_CLOSING, /* all sides are finished */
 	IPERF3_OVER,
 	IPERF3_ABORTED
 };

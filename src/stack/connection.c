@@ -181,6 +181,7 @@ void vnic_connection_query(const struct vnic_connection *connection,
 		received = connection->fin_at;
 	*info = (struct vnic_connection_info){
 		.state = states[connection->state],
+		.opened_ns = connection->opened_ns,
 		.sent_bytes = payload_before(connection, connection->nxt),
 		.acked_bytes = payload_before(connection, connection->una),
 		.received_bytes = received > 0 ? received - 1 : 0,

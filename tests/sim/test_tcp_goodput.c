@@ -79,7 +79,8 @@ static const struct scene scenes[] = {
 
 struct result {
 	uint64_t bits; /* in a second */
-	uint64_t retransmitted, timeouts, spurious, overflowed, marked, early; /* dropped by the receiver */
+	uint64_t retransmitted, timeouts, spurious, overflowed, marked,
+		early; /* dropped by the receiver */
 };
 
 static struct result results[SCENES];

@@ -353,7 +353,7 @@ static void test_hystart_bounds(void **state)
 	uint64_t position = rounds(&c, 3, 1 * MS, 1);
 
 	(void)state;
-	position = rounds(&c, 2, 5 * MS - 1, position);
+	rounds(&c, 2, 5 * MS - 1, position);
 	assert_int_equal(c.css_rounds, 0);
 	c = make(VNIC_CONGESTION_NEWRENO, 0, 0);
 	position = rounds(&c, 3, 1 * MS, 1);
@@ -373,8 +373,8 @@ static void test_hystart_bounds(void **state)
 	c = make(VNIC_CONGESTION_NEWRENO, 0, 0);
 	for (unsigned i = 0; i < 70; i++)
 		vn_tcp_congestion_acked(&c, SEGMENT, SEGMENT, true, (1 + i / 7 * 10) * MS, 0,
-					(i / 7 + (i % 7 == 6)) * 7 * SEGMENT,
-					(i / 7 + 1) * 7 * SEGMENT, SECOND);
+					UINT64_C(7) * SEGMENT * (i / 7 + (i % 7 == 6)),
+					UINT64_C(7) * SEGMENT * (i / 7 + 1), SECOND);
 	assert_int_equal(c.css_rounds, 0);
 }
 

@@ -209,6 +209,7 @@ const char *vnic_port_counter_name(enum vnic_port_counter counter)
 		[VNIC_PORT_OUT_PACKETS] = "out_packets",
 		[VNIC_PORT_OUT_BYTES] = "out_bytes",
 		[VNIC_PORT_OUT_SUPERPACKETS] = "out_superpackets",
+		[VNIC_PORT_ANSWERED] = "answered",
 		[VNIC_PORT_DROP_DOWN] = "drop_down",
 		[VNIC_PORT_DROP_NO_PEER] = "drop_no_peer",
 		[VNIC_PORT_DROP_FULL] = "drop_full",

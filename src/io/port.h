@@ -153,6 +153,8 @@ struct vnic_port {
 	_Atomic unsigned most_bytes; /* of a packet towards it; 0: VNIC_PACKET_BYTES */
 	/* Packets from it may be super-packets already: to merge what is none is in vain. */
 	bool gives_superpackets;
+	/* So much of most_bytes is for VLAN tags only. */
+	unsigned most_tag_bytes;
 	/* It takes them only to cut them itself: to merge plain packets for it is in vain. */
 	bool cuts_superpackets;
 	/* Packets from it shall come out as they came in: they are not merged. */

@@ -397,7 +397,12 @@ static uint32_t allowance(const struct vnic_connection *connection)
 	return window > pipe ? window - pipe : 0;
 }
 
-static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint32_t most)
+/*
+ * is_oldest: it was the first one in flight, and never sent again before. Only the ACK for such a segment shows
+ * whether it had arrived by itself (RFC 3522 section 3.2).
+ */
+static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint32_t most,
+			bool is_oldest)
 {
 	struct vnic_stack *stack = connection->stack;
 	uint32_t segments = (bytes + most - 1) / most;
@@ -407,8 +412,9 @@ static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint
 	connection->counts.retransmitted_bytes += bytes;
 	connection->counts.retransmitted_segments += segments;
 	vn_stack_count(stack, VNIC_STACK_RETRANSMITTED, segments);
-	if (!connection->undo_possible && connection->is_recovering) {
-		connection->undo_possible = true;
+	if (!connection->undo_decided && connection->is_recovering) {
+		connection->undo_decided = true;
+		connection->undo_possible = is_oldest;
 		connection->timestamp_undo = vn_tcp_timestamp(connection);
 	}
 }
@@ -439,6 +445,7 @@ static void send_lost(struct vnic_connection *connection)
 		uint32_t most = vn_tcp_payload_most(connection), allowed = allowance(connection);
 		uint32_t super = super_bytes(connection, most), length;
 		uint64_t last = sent->begin + vn_tcp_flight_lost_run(sent, super + 1), end = last;
+		bool is_oldest = sent == connection->flight.first && !sent->retransmitted;
 		uint8_t flags = VNIC_TCP_ACK;
 
 		if (connection->fin_sent && end > connection->end)
@@ -451,7 +458,7 @@ static void send_lost(struct vnic_connection *connection)
 		}
 		if (end == sent->begin) {
 			send_fin(connection, sent);
-			note_resent(connection, 0, most);
+			note_resent(connection, 0, most, is_oldest);
 			continue;
 		}
 		if (sent->begin + length == end && end < last)
@@ -459,7 +466,7 @@ static void send_lost(struct vnic_connection *connection)
 		length = send_payload(connection, sent->begin, length, flags, sent);
 		if (length == 0)
 			break;
-		note_resent(connection, length, most);
+		note_resent(connection, length, most, is_oldest);
 	}
 }
 
@@ -569,7 +576,7 @@ static void resend_tail(struct vnic_connection *connection, uint32_t most)
 	}
 	if (end == tail->begin) {
 		send_fin(connection, tail);
-		note_resent(connection, 0, most);
+		note_resent(connection, 0, most, false);
 		return;
 	}
 	length = end - tail->begin < most ? (uint32_t)(end - tail->begin) : most;
@@ -577,7 +584,7 @@ static void resend_tail(struct vnic_connection *connection, uint32_t most)
 		flags &= (uint8_t)~VNIC_TCP_FIN;
 	length = send_payload(connection, tail->begin, length, flags, tail);
 	if (length > 0)
-		note_resent(connection, length, most);
+		note_resent(connection, length, most, false);
 }
 
 void vn_tcp_send_probe(struct vnic_connection *connection)

@@ -213,7 +213,7 @@ static void time_out(struct vnic_connection *connection)
 	vn_tcp_congestion_timeout(&connection->congestion, connection->mss_bytes, pipe, is_first,
 				  connection->stack->now_ns);
 	if (is_first)
-		connection->undo_possible = false;
+		connection->undo_decided = connection->undo_possible = false;
 	connection->is_recovering = connection->is_timed_out = true;
 	connection->recovery_end = connection->nxt;
 	connection->duplicates = 0;

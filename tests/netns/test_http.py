@@ -77,7 +77,7 @@ def status_json(netns, path="/status.json"):
 def test_curl(netns, vnic, family, kind):
     vnic.host(*PREFIXES, *KINDS[kind])
     done = netns.run(["curl", "-sS", "--fail", "-m", 10 * FACTOR, f"http://{HOST[family]}/"])
-    for word in (*PREFIXES, *PEER.values(), "echo discard chargen http", kind.upper()):
+    for word in (*PREFIXES, *PEER.values(), "echo discard chargen http iperf3", kind.upper()):
         assert word in done.stdout, (word, done.stdout)
     assert re.search(r"in +[1-9]\d* ", done.stdout), done.stdout
 

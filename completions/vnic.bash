@@ -7,7 +7,7 @@ _vnic_options()
 {
 	case $1 in
 	host)
-		echo --name --mtu --queues --mac --netns --host --service --capture --filter --for --user
+		echo --name --mtu --queues --mac --offload --netns --host --service --capture --filter --for --user
 		echo --tap --private --verbose --json --help
 		;;
 	wire)

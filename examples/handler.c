@@ -90,7 +90,8 @@ static void report_link(struct vnic_worker *worker, enum vnic_link_event event, 
 
 static int run(struct responder *responder, struct vnic_error *error)
 {
-	const struct vnic_handler handler = {.receive = receive, .link = report_link};
+	const struct vnic_handler handler = {
+		.receive = receive, .link = report_link, .plain = true};
 	struct sigaction action = {.sa_handler = stop};
 	struct vnic_link_address address = {.prefix = responder->network};
 	struct vnic_link_config config = {

@@ -35,6 +35,6 @@ int main(void)
 	    vnic_device_configure(device, &config, &error) < 0 ||
 	    (options.user = device, vnic_stack_new(&options, &host, &error)) < 0 ||
 	    vnic_stack_add_prefix(host, &kernel.prefix, &error) < 0 ||
-	    vnic_run(device, &(struct vnic_handler){.receive = process}, host, &error) < 0)
+	    vnic_run(device, &(struct vnic_handler){process, .plain = true}, host, &error) < 0)
 		errx(1, "%s", error.text); /* and the kernel takes the NIC away, as for any end */
 }

@@ -168,6 +168,7 @@ static int add_device(struct add *add)
 		.netns = add->nic.options.netns,
 		.mode = VNIC_OPEN_CREATE,
 		.queues = add->nic.options.queues,
+		.no_offloads = true, /* for whoever opens it next */
 	};
 	struct vnic_error error;
 
@@ -235,6 +236,7 @@ static int delete_unused(const struct hint_context *context, const struct vnic_l
 		.name = context->name,
 		.netns = context->netns,
 		.mode = VNIC_OPEN_ATTACH,
+		.no_offloads = true,
 	};
 	struct vnic_device *device = NULL;
 	struct vnic_error error;

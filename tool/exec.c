@@ -3,7 +3,8 @@
  * Theory of operation. `vnic exec` does what takes privileges (making and configuring the
  * interface), gives all of them up and becomes the COMMAND, which finds the interface's descriptor
  * as number 3: one process, no relay in between. The descriptor blocks, and each read and write is
- * one plain packet, since that is what a program expects that does not know this library.
+ * one plain packet without offloads, since that is what a program expects that does not know this
+ * library.
  */
 #include "nic.h"
 #include "process.h"

@@ -226,6 +226,16 @@ static void note_link(struct vnic_worker *worker, enum vnic_link_event event, co
 		vnic_stack_link_up(shard->stack, vnic_worker_now_ns(worker));
 }
 
+static void note_fallback(struct vnic_worker *worker, const char *text, void *user)
+{
+	struct host *host = user;
+
+	(void)worker;
+	if (!host->trace.is_quiet)
+		report_fallback(&host->report, text);
+	trace_check_output(&host->trace);
+}
+
 /* Set-up. Each returns -1, or the exit status (it has been said). */
 
 /* Returns 0 or a negative errno with the error filled. */
@@ -327,9 +337,10 @@ static int check_usage(struct host *host, const struct tool_command *command,
 		return usage_error(command, "--capture -: the standard output is a terminal; add "
 					    "'| wireshark -k -i -', say");
 	status = services_choose(&host->services, host->service_list, command);
-	if (status >= 0)
-		return status;
-	status = user_find(host->nic.options.user, command, &host->user);
+	if (status < 0)
+		status = offloads_parse(command, host->nic.options.offload, &host->nic.offloads);
+	if (status < 0)
+		status = user_find(host->nic.options.user, command, &host->user);
 	if (status >= 0)
 		return status;
 	host->command_options.arguments = arguments->command;
@@ -450,6 +461,7 @@ static int serve(struct host *host)
 		.receive = receive,
 		.timer = advance,
 		.link = note_link,
+		.fallback = note_fallback,
 	};
 	struct vnic_error error;
 
@@ -538,6 +550,7 @@ static int run(const struct tool_command *command, int argc, char **argv)
 		NIC_OPTIONS(&host.nic.options),
 		{"host", OPTION_LIST, &host.host_texts, 0, 0},
 		{"service", OPTION_TEXT, &host.service_list, 0, 0},
+		{"offload", OPTION_TEXT, &host.nic.options.offload, 0, 0},
 		{"capture", OPTION_TEXT, &host.capture_path, 0, 0},
 		{"filter", OPTION_TEXT, &host.expression, 0, 0},
 		{"verbose", OPTION_FLAG, &host.trace.verbose, 0, 0},
@@ -591,6 +604,10 @@ const struct tool_command host_command = {
 		"  --mtu BYTES     the largest IP packet on it (default 1500)\n"
 		"  --queues N      serve it by N threads, each with a queue of its own\n"
 		"  --mac MAC       this machine's Ethernet address on it (--tap)\n"
+		"  --offload on|off|LIST\n"
+		"                  what the kernel leaves to us: all it can (default), nothing, "
+		"or\n"
+		"                  some of csum,tso4,tso6,ecn,uso,udp-tunnel,udp-tunnel-csum\n"
 		"  --private       in a new network namespace: nothing on this machine changes,\n"
 		"                  and no privilege is needed; without COMMAND starts a shell\n"
 		"  --netns NETNS   in an existing one: a name, a path or a process's number\n"

@@ -39,6 +39,8 @@ struct trace {
 	enum vnic_layer layer;
 	struct vnic_filter *filter;
 	struct vnic_capture *capture;
+	pthread_mutex_t lock;     /* guards the next */
+	struct vnic_burst *plain; /* what super-packets are cut into to be looked at */
 	uint64_t start_ns;
 	_Atomic bool output_failed; /* by more than that nobody reads it */
 	_Atomic bool is_quiet;      /* nobody reads what is printed */
@@ -81,6 +83,8 @@ struct summary {
 };
 void report_ready(const struct report *report);
 void report_link(const struct report *report, enum vnic_link_event event, const char *name);
+/* The kernel does not segment as it said. */
+void report_fallback(const struct report *report, const char *text);
 void report_summary(const struct report *report, const struct summary *summary);
 
 /* host.c: all of it. */

@@ -175,6 +175,8 @@ int nic_open(struct nic *nic)
 		.type = nic->options.tap ? VNIC_TAP : VNIC_TUN,
 		.name = nic->options.name,
 		.queues = nic->options.queues,
+		.offloads = nic->offloads,
+		.no_offloads = nic->offloads == 0,
 	};
 	struct vnic_error error;
 

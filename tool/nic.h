@@ -14,6 +14,7 @@ struct nic_options {
 	const char *netns;
 	bool is_private;
 	const char *user;
+	const char *offload; /* `vnic host` only */
 };
 
 /* The rows of an option table that fill it. */
@@ -36,7 +37,8 @@ struct nic {
 	struct vnic_link_address *addresses;
 	size_t address_count;
 	bool addresses_are_given;
-	bool existed; /* the interface was there before us */
+	bool existed;      /* the interface was there before us */
+	unsigned offloads; /* to ask for; 0: none */
 	struct vnic_device *device;
 	struct vnic_link_info info; /* as it was when it was ready */
 };

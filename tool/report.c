@@ -49,6 +49,7 @@ static void ready_json(const struct report *report)
 	cJSON_AddStringToObject(object, "type", nic->options.tap ? "tap" : "tun");
 	cJSON_AddNumberToObject(object, "mtu", nic->info.mtu_bytes);
 	cJSON_AddNumberToObject(object, "queues", vnic_device_queues(nic->device));
+	offloads_add(object, vnic_device_offloads(nic->device));
 	add_addresses(report, object);
 	if (report->host_mac) {
 		cJSON_AddStringToObject(object, "mac", vnic_mac_format(nic->info.mac, text));
@@ -191,6 +192,24 @@ void report_link(const struct report *report, enum vnic_link_event event, const 
 	fprintf(report->out, "%s%s%s %s\n", colour(report->out, COLOUR_YELLOW), name,
 		colour(report->out, COLOUR_NONE), sentences[event]);
 	fflush(report->out);
+}
+
+void report_fallback(const struct report *report, const char *text)
+{
+	cJSON *object;
+
+	flockfile(report->out);
+	if (report->json) {
+		object = cJSON_CreateObject();
+		cJSON_AddStringToObject(object, "event", "software-gso");
+		cJSON_AddStringToObject(object, "message", text);
+		json_print(report->out, object);
+	} else {
+		fprintf(report->out, "%s%s%s\n", colour(report->out, COLOUR_YELLOW), text,
+			colour(report->out, COLOUR_NONE));
+		fflush(report->out);
+	}
+	funlockfile(report->out);
 }
 
 static void summary_json(const struct report *report, const struct summary *summary)

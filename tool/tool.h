@@ -118,6 +118,16 @@ void warning_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *hint_find(const struct vnic_error *error, const struct hint_context *context,
 		      char *buffer, size_t size_bytes);
 
+/* offload.c */
+
+/*
+ * "on", "off" or names with commas between them, to enum vnic_offload bits; NULL: on. Returns -1, or
+ * the exit status (it has been said).
+ */
+int offloads_parse(const struct tool_command *command, const char *text, unsigned *offloads);
+/* Add them to an object as "offloads", an array of names. */
+void offloads_add(cJSON *object, unsigned offloads);
+
 /* text.c */
 
 /* Write an object as one line, flush, and delete it. */

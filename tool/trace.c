@@ -2,6 +2,11 @@
 /*
  * Theory of operation. Every packet that the host takes in or sends out passes here, on the thread
  * of its worker: --filter chooses, --verbose prints a line, --capture writes it to a file.
+ *
+ * What is shown is what a wire would have seen, so that it does not depend on the offloads: a
+ * super-packet is cut into its segments, and an open checksum completed, in memory that all workers
+ * share. One that cannot be cut is shown as it is.
+ *
  * Watching must not hurt what is watched: where the disk is full or nobody reads the output, that
  * is said once and the host goes on. Only the reader of a capture on the standard output takes the
  * run with it when he leaves, since the capture was what the run was for.
@@ -18,9 +23,13 @@ int trace_open(struct trace *trace, const char *capture_path, const char *expres
 {
 	struct vnic_error error;
 
+	pthread_mutex_init(&trace->lock, NULL);
 	trace->capture_path = capture_path;
 	trace->captures_to_stdout = capture_path && strcmp(capture_path, "-") == 0;
 	if (expression && vnic_filter_new(expression, trace->layer, &trace->filter, &error) < 0)
+		return error_report(&error, context);
+	if ((trace->verbose || capture_path) &&
+	    vnic_burst_new(VNIC_BURST_PACKETS, 0, 0, &trace->plain, &error) < 0)
 		return error_report(&error, context);
 	if (capture_path &&
 	    vnic_capture_open(capture_path, trace->layer, &trace->capture, &error) < 0)
@@ -91,36 +100,85 @@ static bool capture_packets(struct trace *trace, const struct vnic_packet *packe
 	return true;
 }
 
-bool trace_packets(struct trace *trace, enum direction direction, const struct vnic_packet *packets,
-		   unsigned count, uint64_t now_ns)
+/* Show what was chosen of a burst. Returns as trace_packets(). */
+static bool show(struct trace *trace, enum direction direction, const struct vnic_packet *packets,
+		 unsigned count, uint64_t now_ns)
 {
 	struct vnic_packet chosen[VNIC_BURST_PACKETS];
 	bool prints = trace->verbose && !trace->is_quiet;
-	unsigned i, done, found;
+	unsigned i, found = 0;
 
-	if (!prints && !trace->capture)
+	for (i = 0; i < count; i++)
+		if (vnic_filter_match(trace->filter, &packets[i]))
+			chosen[found++] = packets[i];
+	if (found == 0)
 		return true;
-	for (done = 0; done < count;) {
-		for (found = 0; done < count && found < VNIC_BURST_PACKETS; done++)
-			if (vnic_filter_match(trace->filter, &packets[done]))
-				chosen[found++] = packets[done];
-		for (i = 0; prints && i < found; i++)
-			print_packet(trace, direction, &chosen[i], now_ns);
-		if (prints && found) {
-			fflush(trace->out);
-			trace_check_output(trace);
-		}
-		if (trace->capture && found && !trace->reader_left &&
-		    !capture_packets(trace, chosen, found))
-			return false;
+	for (i = 0; prints && i < found; i++)
+		print_packet(trace, direction, &chosen[i], now_ns);
+	if (prints) {
+		fflush(trace->out);
+		trace_check_output(trace);
 	}
-	return true;
+	return !trace->capture || trace->reader_left || capture_packets(trace, chosen, found);
+}
+
+/* Show the packets of a wire that one with an offload description stands for. As above. */
+static bool show_open(struct trace *trace, enum direction direction,
+		      const struct vnic_packet *packet, uint64_t now_ns)
+{
+	struct vnic_segmenter segmenter;
+	struct vnic_packet *plain;
+	bool goes_on = true;
+	int count;
+
+	if (vnic_segmenter_begin(&segmenter, packet, trace->layer) < 0)
+		return show(trace, direction, packet, 1, now_ns);
+	pthread_mutex_lock(&trace->lock);
+	do {
+		vnic_burst_reset(trace->plain);
+		plain = vnic_burst_packets(trace->plain);
+		count = vnic_segmenter_next(&segmenter, plain, VNIC_BURST_PACKETS);
+		if (count > 0)
+			goes_on &= show(trace, direction, plain, (unsigned)count, now_ns);
+	} while (count > 0);
+	pthread_mutex_unlock(&trace->lock);
+	return goes_on;
+}
+
+static bool is_open(const struct vnic_packet *packet)
+{
+	return packet->gso_type != VNIC_GSO_NONE || packet->flags & VNIC_PACKET_NEEDS_CSUM;
+}
+
+bool trace_packets(struct trace *trace, enum direction direction, const struct vnic_packet *packets,
+		   unsigned count, uint64_t now_ns)
+{
+	bool goes_on = true;
+	unsigned done, more;
+
+	if ((!trace->verbose || trace->is_quiet) && !trace->capture)
+		return true;
+	for (done = 0; done < count; done += more) {
+		more = 0;
+		while (done + more < count && more < VNIC_BURST_PACKETS &&
+		       !is_open(&packets[done + more]))
+			more++;
+		if (more > 0) {
+			goes_on &= show(trace, direction, packets + done, more, now_ns);
+			continue;
+		}
+		goes_on &= show_open(trace, direction, &packets[done], now_ns);
+		more = 1;
+	}
+	return goes_on;
 }
 
 void trace_close(struct trace *trace)
 {
 	vnic_capture_close(trace->capture);
 	vnic_filter_free(trace->filter);
+	vnic_burst_free(trace->plain);
 	trace->capture = NULL;
 	trace->filter = NULL;
+	trace->plain = NULL;
 }

@@ -6,6 +6,7 @@
  * connect again, must not take one.
  *
  * The wire ends by vnic_wire_stop(): from signal handlers, and from the clock when --for is over.
+ * SIGUSR1 lets the clock print the counters.
  * Descriptors keep a network namespace alive of which nobody else knows any more. So where one
  * that was named is removed the wire ends: the handler of SIGIO looks whether it is that one.
  */
@@ -28,6 +29,7 @@ struct texts {
 /* What the signal handlers know. */
 static struct {
 	struct vnic_wire *volatile wire;
+	struct wire_clock *volatile clock;
 	volatile sig_atomic_t stopped; /* by which signal; 0: none */
 	struct netns_watch watches[2]; /* of the ports' namespaces */
 	volatile sig_atomic_t is_removed[2];
@@ -36,10 +38,13 @@ static struct {
 static void handle_signal(int number)
 {
 	struct vnic_wire *wire = run_state.wire;
+	struct wire_clock *clock = run_state.clock;
 	int saved = errno;
-	bool ends = number != SIGIO;
+	bool ends = number != SIGIO && number != SIGUSR1;
 
-	/* read(2) and stat(2) only, which a signal handler may call. */
+	/* read(2), write(2) and stat(2) only, which a signal handler may call. */
+	if (number == SIGUSR1 && clock)
+		wire_clock_ask(clock);
 	for (unsigned i = 0; i < 2 && number == SIGIO; i++)
 		if (netns_watch_is_gone(&run_state.watches[i])) {
 			run_state.is_removed[i] = 1;
@@ -68,6 +73,7 @@ static void catch_signals(void)
 	}
 	action.sa_flags = SA_RESTART;
 	sigaction(SIGIO, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); /* whoever writes looks at what write() returns */
 }
 
@@ -102,41 +108,6 @@ static int parse_impairments(const struct tool_command *command, const struct te
 	return status;
 }
 
-static unsigned find_offload(const char *name, size_t length)
-{
-	for (unsigned bit = 1; bit & VNIC_OFFLOAD_ALL; bit <<= 1) {
-		const char *known = vnic_offload_name((enum vnic_offload)bit);
-
-		if (strlen(known) == length && memcmp(known, name, length) == 0)
-			return bit;
-	}
-	return 0;
-}
-
-static int parse_offloads(const struct tool_command *command, const char *text, unsigned *offloads)
-{
-	*offloads = VNIC_OFFLOAD_ALL;
-	if (!text || strcmp(text, "on") == 0)
-		return -1;
-	*offloads = 0;
-	if (strcmp(text, "off") == 0)
-		return -1;
-	for (;;) {
-		size_t length = strcspn(text, ",");
-		unsigned bit = find_offload(text, length);
-
-		if (!bit)
-			return usage_error(command,
-					   "--offload: '%.*s' is not on, off, or a list of csum, "
-					   "tso4, tso6, ecn, uso, udp-tunnel, udp-tunnel-csum",
-					   (int)length, text);
-		*offloads |= bit | VNIC_OFFLOAD_CSUM; /* without which there is none */
-		if (!text[length])
-			return -1;
-		text += length + 1;
-	}
-}
-
 static int parse_speed(const struct tool_command *command, const char *text,
 		       struct vnic_port_options *options)
 {
@@ -169,7 +140,7 @@ static int check_usage(struct wire *wire, const struct texts *texts,
 		return usage_error(command, "which two ports? 'vnic wire tun:a tun:b', say");
 	status = parse_impairments(command, texts, wire->wire_options.impairments);
 	if (status < 0)
-		status = parse_offloads(command, texts->offload, &wire->port_options.offloads);
+		status = offloads_parse(command, texts->offload, &wire->port_options.offloads);
 	wire->port_options.no_offloads = wire->port_options.offloads == 0;
 	if (status < 0)
 		status = parse_speed(command, texts->speed, &wire->port_options);
@@ -278,12 +249,16 @@ static int serve(struct wire *wire)
 	run_state.wire = wire->wire;
 	if (run_state.stopped && run_state.stopped != SIGIO) /* before it began */
 		return STATUS_DONE;
+	wire->is_running = true;
 	wire_report_ready(wire);
 	code = wire_clock_start(&clock, wire);
 	if (code < 0)
 		return error_say(&wire->context, "cannot start a thread: %s", strerror(-code));
+	run_state.clock = &clock;
 	code = vnic_wire_run(wire->wire, &error);
-	wire_clock_stop(&clock);
+	run_state.clock = NULL;
+	wire_clock_stop(&clock); /* and with it ends a signal handler that its thread is in */
+	wire->is_running = false;
 	run_state.wire = NULL;
 	if (code < 0)
 		error_report(&error, &wire->context);
@@ -392,12 +367,15 @@ const struct tool_command wire_command = {
 		"taken\n"
 		"  --restart              start COMMAND again when it ended\n"
 		"  --for DURATION         end after 500ms, 10s, 2m or 1h\n"
-		"  --json                 print objects, one a line: ready, port, summary, error\n"
+		"  --json                 print objects, one a line: ready, port, counters, "
+		"summary, "
+		"error\n"
 		"  --user USER            become USER when it is set up (root only)\n"
 		"\n"
 		"On a terminal it shows its rates. Ctrl-C ends it with a summary: what came in "
 		"went out\n"
-		"or was dropped, by reason. It is no VPN: nothing is encrypted or authenticated.\n"
+		"or was dropped, by reason; SIGUSR1 shows the same meanwhile. It is no VPN: "
+		"nothing is encrypted or authenticated.\n"
 		"Exit status: 0 done, 1 failed (also where an interface is deleted), 2 wrong "
 		"usage.\n"
 		"\n"

@@ -62,7 +62,10 @@ enum vnic_byte_order {
 	VNIC_BIG_ENDIAN
 };
 
-/** How to open a device. All zero: a new TUN with one queue and a name of the kernel's choice. */
+/**
+ * How to open a device. All zero: a new TUN with one queue, a name of the kernel's choice and every
+ * offload that the kernel grants.
+ */
 struct vnic_device_options {
 	enum vnic_device_type type;
 	/**
@@ -77,12 +80,19 @@ struct vnic_device_options {
 	/** 4 bytes of flags and protocol before each packet (struct tun_pi) */
 	bool packet_information;
 	/**
-	 * 0: none, or 10 where offloads are asked for (24 for UDP tunnels). Otherwise 10, 12 or 24.
+	 * 0: what the offloads need, which is 10, 24 for UDP tunnels, or none with no_offloads.
+	 * Otherwise 10, 12 or 24.
 	 */
 	unsigned vnet_header_bytes;
 	enum vnic_byte_order vnet_header_order;
-	/** enum vnic_offload, or-ed; what is not granted is left out */
+	/** Enum vnic_offload, or-ed; what is not granted is left out. 0: all */
 	unsigned offloads;
+	/**
+	 * None at all: each packet is a plain one with its checksum complete, and without
+	 * vnet_header_bytes nothing stands before it. What a program wants that reads and writes
+	 * the descriptor itself
+	 */
+	bool no_offloads;
 	/** Receive through NAPI: GRO for what the program sends */
 	bool napi;
 	/** And through napi_gro_frags(); TAP only; wants napi and CAP_NET_ADMIN */
@@ -96,7 +106,8 @@ struct vnic_device;
 
 /**
  * Open a device. State that an earlier opener left behind in a persistent interface (header size,
- * byte order, offloads, filters) is set as the options say.
+ * byte order, offloads, filters) is set as the options say; of an interface with several queues
+ * that others use, too, the length of the virtio-net header stays as it is.
  * @param options  NULL: all zero. Not kept.
  * @param device   the new device, to be closed with vnic_device_close()
  * @return 0, or with the cause in brackets:
@@ -105,7 +116,8 @@ struct vnic_device;
  *         (TYPE_MISMATCH) a TUN for a TAP; (QUEUES_MISMATCH) several queues of an interface that
  *         has one;
  *         -ENAMETOOLONG (NAME_TOO_LONG) over 15 bytes;
- *         -EBUSY (NAME_TAKEN) the name or the only queue is in use;
+ *         -EBUSY (NAME_TAKEN) the name or the only queue is in use, or another program wants other
+ *         headers before the packets of this interface;
  *         -E2BIG (QUEUES_MISMATCH) the interface has no queue left;
  *         -ENODEV (INTERFACE_MISSING) with VNIC_OPEN_ATTACH; -EEXIST (NAME_TAKEN) with
  *         VNIC_OPEN_CREATE;
@@ -132,7 +144,10 @@ VNIC_API int vnic_device_open(const struct vnic_device_options *options,
 VNIC_API int vnic_device_adopt(const int *descriptors, unsigned count, unsigned offloads,
 			       struct vnic_device **device, struct vnic_error *error);
 
-/** Close all descriptors. The interface goes, unless it is persistent. NULL is allowed. */
+/**
+ * Close all descriptors. The interface goes, unless it is persistent: then its offloads are turned
+ * off, for whoever opens it next may know of none. NULL is allowed.
+ */
 VNIC_API void vnic_device_close(struct vnic_device *device);
 
 /**

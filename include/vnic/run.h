@@ -5,10 +5,15 @@
  *
  * vnic_run() receives bursts, gives them to a handler and sends what it answers, until it is
  * stopped. A device with several queues is served by one thread for each, which share nothing.
+ *
+ * A device has every offload unless it was opened otherwise, so packets come as super-packets of up
+ * to 64 KiB, and with checksums that are to be completed: that is where the speed is. A handler
+ * that wants nothing of that sets plain. What it sends may be anything in either case.
  */
 #ifndef VNIC_RUN_H
 #define VNIC_RUN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <vnic/device.h>
 #include <vnic/error.h>
@@ -29,7 +34,8 @@ struct vnic_worker;
 struct vnic_handler {
 	/**
 	 * Packets came. They and their memory, with at least 128 bytes of headroom, may be changed
-	 * and sent back; they are the handler's until it returns.
+	 * and sent back; they are the handler's until it returns. Their description (vnic_packet)
+	 * says what the kernel left to be done.
 	 * @return 0: go on; positive: end the run, which returns 0; negative errno: end it with
 	 *         this error (HANDLER)
 	 */
@@ -50,6 +56,18 @@ struct vnic_handler {
 	 */
 	void (*link)(struct vnic_worker *worker, enum vnic_link_event event, const char *name,
 		     void *user);
+	/**
+	 * The kernel granted to segment packets and then refuses to: that is done in software from
+	 * now on. Told once for a device, by the worker that found it out, between other calls.
+	 * @param text  what happened: a sentence without a full stop
+	 */
+	void (*fallback)(struct vnic_worker *worker, const char *text, void *user);
+	/**
+	 * Receive plain packets only: super-packets are cut before (vnic_segmenter_next()), and
+	 * checksums are complete. receive is then called once for every VNIC_BURST_PACKETS of them;
+	 * a super-packet that makes no sense is counted as malformed.
+	 */
+	bool plain;
 };
 
 /**
@@ -73,6 +91,11 @@ VNIC_API void vnic_stop(struct vnic_device *device);
 /**
  * Send packets on the worker's queue. They may be those that came in, or others. Not from other
  * threads.
+ *
+ * Super-packets and checksums that are to be completed may always be sent: what the device does not
+ * take (no virtio-net header, an offload that was not granted, a kernel that refuses what it
+ * granted) is cut and completed before.
+ * @param packets  not changed
  * @return the number sent; the rest are counted as dropped in the queue's statistics, except that
  *         -ENODEV is returned where the interface is gone. A packet that finds the interface down
  *         is lost, as on a wire

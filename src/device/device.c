@@ -14,6 +14,12 @@
  * persistent one when its program ends: header size, byte order, offloads, send buffer, filters. So
  * on opening, each is set explicitly, to nothing too. Whether packet information or a virtio-net
  * header comes before each packet is set by TUNSETIFF itself, and read back (node.c).
+ *
+ * Offloads are the default, and a program that opens a persistent interface after us may have heard
+ * of none: without a virtio-net header it would be given super-packets that it cannot tell from
+ * plain ones. So they are turned off when the device is closed. Where other programs have queues of
+ * an interface, the length of its header is not ours to change any more: they would read every
+ * packet from a wrong place on.
  */
 #include "device/device.h"
 #include "base/error.h"
@@ -71,6 +77,7 @@ static struct vnic_device *new_device(unsigned queue_count, struct vnic_error *e
 		device->netlink = VN_NETLINK_NONE;
 		device->reserve = VN_NETLINK_NONE;
 		device->stop = -1;
+		atomic_flag_clear(&device->is_segmentation_told);
 		device->queue_count = queue_count;
 		device->queues = aligned_alloc(_Alignof(struct vn_queue), size);
 	}
@@ -104,6 +111,9 @@ static int check_header_options(const struct vnic_device_options *options, struc
 
 	if (code < 0)
 		return code;
+	if (options->offloads && options->no_offloads)
+		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
+				"offloads are asked for, and none at all");
 	if (bytes != 0 && bytes != VNET_HEADER_PLAIN && bytes != VNET_HEADER_MERGED &&
 	    bytes != VNET_HEADER_TUNNEL)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
@@ -117,7 +127,7 @@ static int check_header_options(const struct vnic_device_options *options, struc
 	if (options->vnet_header_order != VNIC_LITTLE_ENDIAN &&
 	    options->vnet_header_order != VNIC_BIG_ENDIAN)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT, "no byte order");
-	if (options->vnet_header_order != VNIC_LITTLE_ENDIAN && bytes == 0 && !options->offloads)
+	if (options->vnet_header_order != VNIC_LITTLE_ENDIAN && bytes == 0 && options->no_offloads)
 		return vn_error(error, -EINVAL, VNIC_CAUSE_ARGUMENT,
 				"a byte order for the virtio-net header, and no such header");
 	return 0;
@@ -167,6 +177,10 @@ static void set_defaults(struct vnic_device_options *options)
 		options->name = options->type == VNIC_TAP ? "tap%d" : "tun%d";
 	if (options->queues == 0)
 		options->queues = 1;
+	if (options->offloads == 0 && !options->no_offloads)
+		options->offloads = VNIC_OFFLOAD_ALL;
+	if (options->vnet_header_bytes != 0 && options->vnet_header_bytes < VNET_HEADER_TUNNEL)
+		options->offloads &= ~(unsigned)VN_OFFLOAD_TUNNEL;
 }
 
 static int open_inside(void *user, struct vnic_error *error)
@@ -237,31 +251,59 @@ static int prepare_failed(const char *what, int code, struct vnic_error *error)
 	return vn_error_system(error, code, vn_system_cause(code), "cannot set %s", what);
 }
 
+static int set_header_bytes(int descriptor, int bytes, struct vnic_error *error)
+{
+	int code = vn_node_control(descriptor, TUNSETVNETHDRSZ, &bytes);
+
+	return code < 0 ? prepare_failed("the length of the virtio-net header", code, error) : 0;
+}
+
+/* The length that other programs have chosen, which must be one that the options allow. */
+static int share_header_bytes(int descriptor, unsigned wanted, int *bytes, struct vnic_error *error)
+{
+	int code = vn_node_control(descriptor, TUNGETVNETHDRSZ, bytes);
+
+	if (code < 0)
+		return prepare_failed("up the virtio-net header", code, error);
+	if (wanted == 0 ? *bytes == VNET_HEADER_PLAIN || *bytes == VNET_HEADER_MERGED ||
+				  *bytes == VNET_HEADER_TUNNEL
+			: *bytes == (int)wanted)
+		return 0;
+	return vn_error(error, -EBUSY, VNIC_CAUSE_NAME_TAKEN,
+			"the interface is in use by another program, with a virtio-net header of "
+			"%d bytes before its packets",
+			*bytes);
+}
+
 /* Negotiate the offloads, and with them the header's length where it is ours to choose. */
 static int prepare_headers(struct vnic_device *device, const struct vnic_device_options *options,
-			   bool vnet_header, struct vnic_error *error)
+			   bool vnet_header, bool is_shared, struct vnic_error *error)
 {
 	int descriptor = device->queues[0].descriptor;
 	int bytes = (int)options->vnet_header_bytes;
+	unsigned offloads = options->offloads;
 	int granted;
 	int code;
 
+	is_shared = is_shared && vnet_header;
 	if (bytes == 0)
-		bytes = options->offloads & VN_OFFLOAD_TUNNEL ? VNET_HEADER_TUNNEL
-							      : VNET_HEADER_PLAIN;
+		bytes = offloads & VN_OFFLOAD_TUNNEL ? VNET_HEADER_TUNNEL : VNET_HEADER_PLAIN;
 	/* The kernel grants tunnel offloads only where the header has room for them already. */
-	code = vn_node_control(descriptor, TUNSETVNETHDRSZ, &bytes);
+	code = is_shared ? share_header_bytes(descriptor, options->vnet_header_bytes, &bytes, error)
+			 : set_header_bytes(descriptor, bytes, error);
 	if (code < 0)
-		return prepare_failed("the length of the virtio-net header", code, error);
-	granted = vn_offload_set(descriptor, options->offloads);
+		return code;
+	if (bytes < VNET_HEADER_TUNNEL)
+		offloads &= ~(unsigned)VN_OFFLOAD_TUNNEL;
+	granted = vn_offload_set(descriptor, offloads);
 	if (granted < 0)
 		return prepare_failed("the offloads", granted, error);
-	if (options->vnet_header_bytes == 0 && bytes == VNET_HEADER_TUNNEL &&
+	if (options->vnet_header_bytes == 0 && !is_shared && bytes == VNET_HEADER_TUNNEL &&
 	    !(granted & VN_OFFLOAD_TUNNEL)) {
 		bytes = VNET_HEADER_PLAIN;
-		code = vn_node_control(descriptor, TUNSETVNETHDRSZ, &bytes);
+		code = set_header_bytes(descriptor, bytes, error);
 		if (code < 0)
-			return prepare_failed("the length of the virtio-net header", code, error);
+			return code;
 	}
 	code = set_byte_order(descriptor, options->vnet_header_order == VNIC_BIG_ENDIAN);
 	if (code < 0)
@@ -272,11 +314,11 @@ static int prepare_headers(struct vnic_device *device, const struct vnic_device_
 }
 
 static int prepare(struct vnic_device *device, const struct vnic_device_options *options,
-		   bool vnet_header, struct vnic_error *error)
+		   bool vnet_header, bool is_shared, struct vnic_error *error)
 {
 	int descriptor = device->queues[0].descriptor;
 	int send_buffer = options->send_buffer_bytes ? options->send_buffer_bytes : INT_MAX;
-	int code = prepare_headers(device, options, vnet_header, error);
+	int code = prepare_headers(device, options, vnet_header, is_shared, error);
 
 	if (code < 0)
 		return code;
@@ -345,7 +387,8 @@ int vnic_device_open(const struct vnic_device_options *options, struct vnic_devi
 	if (code == 0)
 		code = open_queues(&opening, error);
 	if (code == 0)
-		code = prepare(made, &opening.options, opening.vnet_header, error);
+		code = prepare(made, &opening.options, opening.vnet_header, opening.node.is_shared,
+			       error);
 	if (code < 0) {
 		vnic_device_close(made);
 		return code;
@@ -356,12 +399,29 @@ int vnic_device_open(const struct vnic_device_options *options, struct vnic_devi
 	return 0;
 }
 
+/* Offloads that stay with a persistent interface are for nobody any more. */
+static void turn_off_offloads(struct vnic_device *device)
+{
+	struct vnic_link_info info;
+	short flags;
+
+	if (!device->offloads || device->queues[0].descriptor < 0 ||
+	    vn_node_interface(vn_device_control(device), NULL, &flags) < 0 ||
+	    !(flags & IFF_PERSIST))
+		return;
+	if ((flags & IFF_MULTI_QUEUE) && vnic_device_query(device, &info, NULL) == 0 &&
+	    info.queues + info.queues_detached > device->queue_count)
+		return;
+	vn_offload_set(vn_device_control(device), 0);
+}
+
 void vnic_device_close(struct vnic_device *device)
 {
 	unsigned i;
 
 	if (!device)
 		return;
+	turn_off_offloads(device);
 	for (i = 0; i < device->queue_count; i++) {
 		if (device->queues[i].descriptor >= 0)
 			close(device->queues[i].descriptor);

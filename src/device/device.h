@@ -25,6 +25,21 @@ struct vn_queue_counters {
 	_Atomic uint64_t send_full;
 };
 
+/** What a kernel may say that it segments. */
+enum vn_segmentation {
+	VN_SEGMENTATION_TCP,
+	VN_SEGMENTATION_UDP,
+	VN_SEGMENTATIONS
+};
+
+/** What a queue has learnt of super-packets: see superpacket.c. */
+struct vn_refusals {
+	unsigned count[VN_SEGMENTATIONS]; /* since the last one that was taken */
+	bool is_given_up[VN_SEGMENTATIONS];
+	bool in_doubt; /* a super-packet was refused: are its segments? */
+	enum vn_segmentation doubt;
+};
+
 /** What a queue's thread works with. Each has cache lines of its own. */
 struct vn_queue {
 	_Alignas(64) int descriptor;
@@ -33,13 +48,15 @@ struct vn_queue {
 	bool big_endian;
 	uint8_t information_bytes; /* struct tun_pi: 0 or 4 */
 	uint8_t vnet_header_bytes; /* 0, 10, 12 or 24 */
+	struct vn_refusals refusals;
 	struct vn_queue_counters counters;
 };
 
 struct vnic_device {
 	enum vnic_device_type type;
 	unsigned queue_count;
-	unsigned offloads; /* granted */
+	_Atomic unsigned offloads; /* granted; what a queue takes: vn_superpacket_offloads() */
+	atomic_flag is_segmentation_told; /* that the kernel refuses what it granted */
 	unsigned vnet_header_bytes;
 	int send_buffer_bytes;     /* 0: never set */
 	struct vn_netlink netlink; /* where the interface was when it was opened; may be none */

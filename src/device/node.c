@@ -344,6 +344,8 @@ static int attach_all(const struct vnic_device_options *options, bool vnet_heade
 	if (options->mode == VNIC_OPEN_ATTACH && link.info.index != expected)
 		return vn_error(error, -ENODEV, VNIC_CAUSE_INTERFACE_MISSING,
 				"there is no interface '%s' any more", options->name);
+	node->is_shared = link.info.multi_queue &&
+			  link.info.queues + link.info.queues_detached > options->queues;
 	return check_granted(options, vnet_header, node, &link, error);
 }
 

@@ -11,6 +11,7 @@ struct vn_node {
 	int *descriptors; /* room for one per queue; those opened are valid */
 	unsigned count;   /* opened so far */
 	short flags;      /* IFF_*: what the kernel gave */
+	bool is_shared;   /* others have queues of the interface, too */
 	struct vn_netlink netlink;
 };
 

@@ -3,15 +3,9 @@
  * Theory of operation. `tun:` and `tap:` are a device with its interface set up: what the kernel
  * sends out of the interface comes in here.
  *
- * Some kernels grant offloads and then refuse what they stand for: a write of a super-packet gives
- * EINVAL or EIO. EIO is also what an interface gives that is down, and EINVAL what a packet gives
- * that makes no sense, so neither proves anything. The proof is that the segments of the same
- * packet go through: send hands a refused super-packet back to the wire, which cuts it and
- * sends the segments; where the first of them is taken, it was the kernel's fault. A stranger may
- * be able to send one super-packet that is refused whole and taken in parts, so only
- * REFUSALS_MOST of them, without one that went through between, end it: then the offload is
- * not used towards this queue any more, which is told once. TCP and UDP are two offloads in the
- * kernel, and here.
+ * Some kernels grant offloads and then refuse what they stand for. So send hands a super-packet that
+ * was refused back to the wire, which cuts it and sends the segments; what that proves, and what is
+ * done about it, is for src/device/superpacket.c.
  *
  * The longest packet that an interface takes is its MTU and the Ethernet and VLAN headers, as with
  * the kernel's own veth: /dev/net/tun itself would take anything. Any change of the interface wakes
@@ -24,34 +18,21 @@
 #include <vnic/link.h>
 
 #include "base/error.h"
-#include "device/device.h"
+#include "device/superpacket.h"
 #include "io/port.h"
 
 /* The kernel's 500 overflow in bursts of a few milliseconds; what does not fit is lost silently. */
 #define QUEUE_PACKETS 1000
-#define REFUSALS_MOST 4
 #define VLAN_HEADER_BYTES 4
-#define TCP_OFFLOADS (VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6 | VNIC_OFFLOAD_ECN)
-#define TUNNEL_OFFLOADS (VNIC_OFFLOAD_UDP_TUNNEL | VNIC_OFFLOAD_UDP_TUNNEL_CSUM)
-
-enum segmentation {
-	SEGMENTATION_TCP,
-	SEGMENTATION_UDP,
-	SEGMENTATIONS
-};
+#define SUPERPACKET_OFFLOADS (VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6 | VNIC_OFFLOAD_USO)
 
 struct device_queue {
 	_Alignas(64) uint64_t malformed; /* of the device's statistics, that we have counted */
-	unsigned refusals[SEGMENTATIONS];
-	bool is_given_up[SEGMENTATIONS];
-	bool in_doubt; /* a super-packet was refused: are its segments? */
-	enum segmentation doubt;
 };
 
 struct device_port {
 	struct vnic_watch *watch; /* queue 0 only, as is the name */
 	char name[VNIC_NAME_BYTES];
-	atomic_flag is_told; /* of software segmentation */
 	struct device_queue *queues;
 };
 
@@ -164,7 +145,6 @@ static int allocate(struct vnic_port *port, struct vnic_error *error)
 	size_t size = port->queue_count * sizeof(*state->queues);
 
 	if (state) {
-		atomic_flag_clear(&state->is_told);
 		port->state = state;
 		state->queues = aligned_alloc(_Alignof(struct device_queue), size);
 	}
@@ -183,6 +163,7 @@ static int open_parts(struct vnic_port *port, const struct parts *parts, enum vn
 		.netns = parts->netns,
 		.queues = port->queue_count,
 		.offloads = port->options.offloads,
+		.no_offloads = port->options.no_offloads,
 	};
 	struct vnic_link_info info = {0};
 	struct device_port *state;
@@ -206,7 +187,7 @@ static int open_parts(struct vnic_port *port, const struct parts *parts, enum vn
 	note_most_bytes(port, &info);
 	for (unsigned i = 0; i < port->queue_count; i++)
 		port->queues[i].offloads = vnic_device_offloads(port->device);
-	port->gives_superpackets = port->queues[0].offloads & (TCP_OFFLOADS | VNIC_OFFLOAD_USO);
+	port->gives_superpackets = port->queues[0].offloads & SUPERPACKET_OFFLOADS;
 	if (vn_port_rename(port, "%s:%s%s%s", port->kind->name, info.name, parts->netns ? "@" : "",
 			   parts->netns ? parts->netns : "") < 0)
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for a port");
@@ -297,71 +278,42 @@ static int receive(struct vnic_port *port, unsigned queue, struct vnic_packet *p
 	return kept ? (int)kept : -EAGAIN;
 }
 
-static enum segmentation segmentation_of(const struct vnic_packet *packet)
+/* Some packets were sent. failed: what they proved that the kernel does not segment, or NULL. */
+static void note_sent(struct vnic_port *port, unsigned queue, const struct vnic_packet *packets,
+		      unsigned count, const char *failed)
 {
-	return packet->gso_type == VNIC_GSO_UDP ? SEGMENTATION_UDP : SEGMENTATION_TCP;
-}
+	const struct device_port *state = port->state;
 
-/* The segments of a super-packet that was refused went through: it was the kernel's fault. */
-static void prove(struct vnic_port *port, unsigned queue)
-{
-	struct device_port *state = port->state;
-	struct device_queue *own = &state->queues[queue];
-	bool is_udp = own->doubt == SEGMENTATION_UDP;
-
-	own->in_doubt = false;
-	if (++own->refusals[own->doubt] < REFUSALS_MOST)
-		return;
-	own->is_given_up[own->doubt] = true;
-	port->queues[queue].offloads &=
-		~(TUNNEL_OFFLOADS | (unsigned)(is_udp ? VNIC_OFFLOAD_USO : TCP_OFFLOADS));
-	if (!atomic_flag_test_and_set(&state->is_told))
+	vn_port_count_out(port, queue, packets, count);
+	port->queues[queue].offloads = vn_superpacket_offloads(port->device, queue);
+	if (failed)
 		vn_port_tell(port, VNIC_PORT_SOFTWARE_GSO,
 			     "the kernel granted '%s' to segment %s and refuses to: it is done "
 			     "in software now",
-			     state->name, is_udp ? "UDP" : "TCP");
-}
-
-/* Some packets were sent: what does that prove? */
-static void note_sent(struct vnic_port *port, unsigned queue, const struct vnic_packet *packets,
-		      unsigned count)
-{
-	struct device_queue *own = &((struct device_port *)port->state)->queues[queue];
-
-	vn_port_count_out(port, queue, packets, count);
-	if (own->in_doubt && packets[0].gso_type == VNIC_GSO_NONE)
-		prove(port, queue);
-	for (unsigned i = 0; i < count; i++)
-		if (packets[i].gso_type != VNIC_GSO_NONE)
-			own->refusals[segmentation_of(&packets[i])] = 0;
+			     state->name, failed);
 }
 
 static int send(struct vnic_port *port, unsigned queue, const struct vnic_packet *packets,
 		unsigned count)
 {
-	struct device_queue *own = &((struct device_port *)port->state)->queues[queue];
 	unsigned done = 0;
 
 	while (done < count) {
 		const struct vnic_packet *packet = &packets[done];
-		int code;
+		const char *failed;
+		int code = vn_superpacket_send(port->device, queue, packet, count - done, &failed);
 
-		if (packet->gso_type != VNIC_GSO_NONE && own->is_given_up[segmentation_of(packet)])
-			break; /* since the burst was made */
-		code = vn_device_offer(port->device, queue, packet, count - done);
-		if (code == -ENODEV)
+		if (code == -ENODEV) {
+			vn_port_drop_out(port, queue, VNIC_PORT_DROP_DOWN, packet, count - done);
 			return gone(port, queue);
+		}
 		if (code > 0) {
-			note_sent(port, queue, packet, (unsigned)code);
+			note_sent(port, queue, packet, (unsigned)code, failed);
 			done += (unsigned)code;
 			continue;
 		}
-		own->in_doubt = false;
-		if (packet->gso_type != VNIC_GSO_NONE && code != -EAGAIN) {
-			own->in_doubt = true;
-			own->doubt = segmentation_of(packet);
-			break;
-		}
+		if (code == 0)
+			break; /* the wire cuts it */
 		if (code == -EINVAL) {
 			vn_port_drop_out(port, queue, VNIC_PORT_DROP_REFUSED, packet, 1);
 			done++;

@@ -19,6 +19,12 @@
  *
  * Before it sleeps it may go on reading for a short while (wait.c).
  *
+ * What comes from the device may be super-packets. They are given to the handler as they are, unless
+ * it asks for plain packets: then everything passes through an outlet (outlet.c), where super-packets
+ * are cut and checksums completed, and the handler is called each time that it is full. So one burst
+ * may be several calls, in memory that is the same each time. What the handler sends takes the way
+ * of sender.c.
+ *
  * An interface that is deleted shows in three ways, in any order: POLLERR, -ENODEV from a call, and
  * an event of the watch. Each of them ends the run; the handler is told once, at the end, when its
  * other workers have stopped. Without the watch (a sandbox without netlink, a descriptor whose
@@ -35,6 +41,8 @@
 
 #include "base/error.h"
 #include "device/device.h"
+#include "io/outlet.h"
+#include "io/sender.h"
 #include "io/wait.h"
 
 /* For handlers that put a header of their own before a packet. */
@@ -58,6 +66,9 @@ struct vnic_worker {
 	unsigned index;
 	int descriptor;
 	struct vnic_burst *burst;
+	unsigned wanted;        /* how many packets to receive at once */
+	struct vn_outlet plain; /* only where the handler asks for such */
+	struct vn_sender sender;
 	pthread_t thread; /* not of worker 0 */
 	bool is_gone;     /* a call said that there is no interface any more */
 	uint64_t now_ns;
@@ -87,12 +98,81 @@ static void end_run(struct run *run, int code, enum vnic_cause cause)
 	vn_wake(run->stop);
 }
 
+/* Not from within vnic_worker_send(), where the handler is in the middle of something. */
+static void tell_fallback(struct vnic_worker *worker)
+{
+	const char *failed = worker->sender.failed;
+	struct run *run = worker->run;
+	char name[VNIC_NAME_BYTES] = "", text[128];
+
+	worker->sender.failed = NULL;
+	if (!failed || !run->handler->fallback)
+		return;
+	(void)vnic_device_name(run->device, name, NULL);
+	snprintf(text, sizeof(text),
+		 "the kernel granted '%s' to segment %s and refuses to: it is done in software now",
+		 name, failed);
+	run->handler->fallback(worker, text, run->user);
+}
+
 static void call_timer(struct vnic_worker *worker)
 {
 	struct run *run = worker->run;
 
 	if (run->handler->timer)
 		worker->timer_ns = run->handler->timer(worker, worker->now_ns, run->user);
+	tell_fallback(worker);
+}
+
+static void count_malformed(struct vnic_worker *worker)
+{
+	_Atomic uint64_t *malformed =
+		&worker->run->device->queues[worker->index].counters.received_malformed_packets;
+
+	atomic_store_explicit(malformed, atomic_load_explicit(malformed, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static int hand_over_plain(struct vnic_worker *worker)
+{
+	struct vn_outlet *plain = &worker->plain;
+	struct run *run = worker->run;
+	unsigned count = plain->count;
+
+	plain->count = 0;
+	plain->used_bytes = 0;
+	if (count == 0 || worker->is_gone)
+		return 0;
+	return run->handler->receive(worker, plain->packets, count, run->user);
+}
+
+/* Super-packets that are cut need no more memory than 64 of their segments. */
+static int deliver_plain(struct vnic_worker *worker, struct vnic_packet *packets, unsigned count)
+{
+	enum vnic_layer layer = vnic_device_layer(worker->run->device);
+	struct vn_outlet *plain = &worker->plain;
+	struct vnic_segmenter segmenter;
+	int code = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (packets[i].gso_type == VNIC_GSO_NONE) {
+			if (vnic_packet_finish_checksum(&packets[i]) < 0)
+				count_malformed(worker);
+			else
+				plain->packets[plain->count++] = packets[i];
+			if (plain->count == VNIC_BURST_PACKETS)
+				code = hand_over_plain(worker);
+		} else if (vnic_segmenter_begin(&segmenter, &packets[i], layer) < 0) {
+			count_malformed(worker);
+		} else {
+			while (code == 0 && vn_outlet_cut(plain, &segmenter) > 0)
+				if (plain->count == VNIC_BURST_PACKETS)
+					code = hand_over_plain(worker);
+		}
+		if (code != 0)
+			return code;
+	}
+	return hand_over_plain(worker);
 }
 
 /* Returns how many packets there were, or -1 where the run is over. */
@@ -103,7 +183,7 @@ static int serve_burst(struct vnic_worker *worker)
 	int count, code;
 
 	vnic_burst_reset(worker->burst);
-	count = vnic_device_receive(run->device, worker->index, packets, VNIC_BURST_PACKETS);
+	count = vnic_device_receive(run->device, worker->index, packets, worker->wanted);
 	if (count == -EAGAIN)
 		return 0;
 	if (count < 0) {
@@ -112,7 +192,10 @@ static int serve_burst(struct vnic_worker *worker)
 	}
 	worker->now_ns = vn_now_ns();
 	vn_spin_traffic(&worker->spin, worker->now_ns);
-	code = run->handler->receive(worker, packets, (unsigned)count, run->user);
+	worker->wanted = vn_burst_wanted(packets, (unsigned)count);
+	code = run->handler->plain
+		       ? deliver_plain(worker, packets, (unsigned)count)
+		       : run->handler->receive(worker, packets, (unsigned)count, run->user);
 	if (worker->is_gone) {
 		end_run(run, -ENODEV, VNIC_CAUSE_DEVICE_GONE);
 		return -1;
@@ -179,18 +262,14 @@ static bool wait_or_look(struct vnic_worker *worker, bool wait)
 	return true;
 }
 
-static void *work(void *argument)
+static void serve(struct vnic_worker *worker)
 {
-	struct vnic_worker *worker = argument;
 	unsigned bursts = 0;
 	int count;
 
-	worker->now_ns = vn_now_ns();
-	vn_spin_traffic(&worker->spin, worker->now_ns);
-	call_timer(worker);
 	/* A stop that was there before us comes before packets. */
 	if (!wait_or_look(worker, false))
-		return NULL;
+		return;
 	while ((count = serve_burst(worker)) >= 0) {
 		bool wait = false;
 
@@ -206,6 +285,17 @@ static void *work(void *argument)
 		if (!wait_or_look(worker, wait))
 			break;
 	}
+}
+
+static void *work(void *argument)
+{
+	struct vnic_worker *worker = argument;
+
+	worker->now_ns = vn_now_ns();
+	vn_spin_traffic(&worker->spin, worker->now_ns);
+	call_timer(worker);
+	serve(worker);
+	tell_fallback(worker); /* where the last call ended the run */
 	return NULL;
 }
 
@@ -263,9 +353,27 @@ static int finish(struct vnic_worker *worker, struct vnic_error *error)
 
 static void free_workers(struct vnic_worker *workers, unsigned count)
 {
-	for (unsigned i = 0; workers && i < count; i++)
+	for (unsigned i = 0; workers && i < count; i++) {
 		vnic_burst_free(workers[i].burst);
+		vn_outlet_free(&workers[i].plain);
+		vn_sender_free(&workers[i].sender);
+	}
 	free(workers);
+}
+
+static int make_worker(struct run *run, struct vnic_worker *worker, unsigned index,
+		       struct vnic_error *error)
+{
+	worker->run = run;
+	worker->index = index;
+	worker->descriptor = vnic_device_descriptor(run->device, index);
+	worker->timer_ns = VNIC_NEVER;
+	worker->wanted = VNIC_BURST_PACKETS;
+	worker->spin.allowed = vn_may_spin();
+	if (vn_sender_init(&worker->sender, run->device, index) < 0 ||
+	    (run->handler->plain && vn_outlet_init(&worker->plain, HEADROOM_BYTES) < 0))
+		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for a worker");
+	return vnic_burst_new(VNIC_BURST_PACKETS, 0, HEADROOM_BYTES, &worker->burst, error);
 }
 
 static int new_workers(struct run *run, unsigned count, struct vnic_worker **workers,
@@ -278,14 +386,8 @@ static int new_workers(struct run *run, unsigned count, struct vnic_worker **wor
 		vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for %u workers", count);
 		return -ENOMEM;
 	}
-	for (unsigned i = 0; i < count && code == 0; i++) {
-		made[i].run = run;
-		made[i].index = i;
-		made[i].descriptor = vnic_device_descriptor(run->device, i);
-		made[i].timer_ns = VNIC_NEVER;
-		made[i].spin.allowed = vn_may_spin();
-		code = vnic_burst_new(VNIC_BURST_PACKETS, 0, HEADROOM_BYTES, &made[i].burst, error);
-	}
+	for (unsigned i = 0; i < count && code == 0; i++)
+		code = make_worker(run, &made[i], i, error);
 	if (code < 0)
 		free_workers(made, count);
 	else
@@ -329,42 +431,12 @@ int vnic_run(struct vnic_device *device, const struct vnic_handler *handler, voi
 	return code;
 }
 
-/* Only this thread writes it, so a plain addition is enough; others may read it meanwhile. */
-static void count_lost(struct vnic_device *device, unsigned queue, unsigned packets)
-{
-	_Atomic uint64_t *lost = &device->queues[queue].counters.send_refused_packets;
-
-	atomic_store_explicit(lost, atomic_load_explicit(lost, memory_order_relaxed) + packets,
-			      memory_order_relaxed);
-}
-
 int vnic_worker_send(struct vnic_worker *worker, const struct vnic_packet *packets, unsigned count)
 {
-	struct vnic_device *device = worker->run->device;
-	unsigned sent = 0;
+	int sent = vn_sender_send(&worker->sender, packets, count);
 
-	while (sent < count) {
-		unsigned burst = count - sent;
-		int code;
-
-		if (burst > VNIC_BURST_PACKETS)
-			burst = VNIC_BURST_PACKETS;
-		code = vnic_device_send(device, worker->index, packets + sent, burst);
-		if (code == -ENODEV) {
-			worker->is_gone = true;
-			return -ENODEV;
-		}
-		/*
-		 * A NIC does not wait for the network either. The send buffer is full only where
-		 * the caller made it small, and to wait for it would hold up what comes in.
-		 */
-		if (code < 0) {
-			count_lost(device, worker->index, count - sent);
-			break;
-		}
-		sent += (unsigned)code;
-	}
-	return (int)sent;
+	worker->is_gone |= sent == -ENODEV;
+	return sent;
 }
 
 unsigned vnic_worker_index(const struct vnic_worker *worker)

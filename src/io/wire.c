@@ -18,13 +18,16 @@
  * impairment wants each packet on its own, so there super-packets are always cut before, and merged
  * after it.
  *
- * The packets that are ready to be sent are collected in an array (struct outlet) until it is full
- * or the burst is at its end. So segments of several super-packets and plain packets between them
- * are sent by one call. Segments lie behind one another in memory, from its beginning for each
- * array: 64 of 1500 bytes stay in the cache.
+ * The packets that are ready to be sent are collected in an array (outlet.c) until it is full or the
+ * burst is at its end. So segments of several super-packets and plain packets between them are sent
+ * by one call.
  *
- * A port may refuse a super-packet though it said that it takes such (port_device.c says why). That
- * one is cut then, into an outlet of its own, since the first still holds what follows.
+ * A port that fails ends the run, but not at once: what an impairment still delays of its packets is
+ * delivered first, as at the end of a source. Meanwhile nothing more is read from it, and what goes
+ * towards it is dropped by its send. So no packet is forgotten on any way out of here.
+ *
+ * A port may refuse a super-packet though it said that it takes such (device/superpacket.c says
+ * why). That one is cut then, into an outlet of its own, since the first still holds what follows.
  *
  * A packet that a port lends (its memory is the port's) cannot grow there, as merging would have
  * it. One that something is merged to is copied first.
@@ -41,31 +44,14 @@
 #include <vnic/wire.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "io/impair.h"
+#include "io/outlet.h"
 #include "io/port.h"
 #include "io/wait.h"
 #include "packet/merge.h"
 
 #define HEADROOM_BYTES 128
-#define CACHE_LINE_BYTES 64
-/*
- * What one burst shall hold in all, as far as the last one tells: then what was received is still
- * in the second-level cache when it is sent.
- */
-#define BURST_BYTES UINT64_C(262144)
-#define BURST_LEAST 2
-/* The longest segment, for each packet of a burst. */
-#define OUTLET_BYTES ((size_t)VNIC_BURST_PACKETS * (VNIC_PACKET_BYTES + CACHE_LINE_BYTES))
 #define TCP_OFFLOADS (VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6)
-
-/* Packets that are to be sent at once, and memory for segments among them. */
-struct outlet {
-	uint8_t *memory;
-	size_t used_bytes;
-	struct vnic_packet packets[VNIC_BURST_PACKETS];
-	unsigned count;
-};
 
 /* One direction of one worker. */
 struct lane {
@@ -83,7 +69,7 @@ struct worker {
 	struct vnic_burst *burst;                     /* what is received */
 	struct vnic_packet homes[VNIC_BURST_PACKETS]; /* the same, when it was empty */
 	struct vnic_burst *delayed;                   /* what comes out of an impairment */
-	struct outlet outlet, again;
+	struct vn_outlet outlet, again;
 	uint64_t now_ns;
 	uint64_t deadlines_ns[2]; /* of the ports; worker 0 only */
 	struct vn_spin spin;
@@ -107,7 +93,8 @@ struct vnic_wire {
 
 /* Ending. */
 
-static int end_run(struct worker *worker, struct vnic_port *culprit, int code)
+/* Say why the run ends, or will: the first reason counts. */
+static void note_reason(struct worker *worker, struct vnic_port *culprit, int code)
 {
 	struct vnic_wire *wire = worker->wire;
 
@@ -116,8 +103,20 @@ static int end_run(struct worker *worker, struct vnic_port *culprit, int code)
 		wire->culprit = culprit;
 		wire->culprit_queue = worker->index;
 	}
-	vn_wake(wire->stop);
+}
+
+static int end_run(struct worker *worker, struct vnic_port *culprit, int code)
+{
+	note_reason(worker, culprit, code);
+	vn_wake(worker->wire->stop);
 	return -1;
+}
+
+/* A port has failed: the run ends when all that came from it is delivered. */
+static void fail_port(struct worker *worker, struct vnic_port *port, int code)
+{
+	note_reason(worker, port, code);
+	worker->lanes[port == worker->wire->ports[0] ? VNIC_FORWARD : VNIC_BACKWARD].ended = true;
 }
 
 void vnic_wire_stop(struct vnic_wire *wire)
@@ -126,32 +125,6 @@ void vnic_wire_stop(struct vnic_wire *wire)
 }
 
 /* Which form a packet may have. */
-
-static bool takes(unsigned offloads, const struct vnic_packet *packet)
-{
-	unsigned wanted = VNIC_OFFLOAD_CSUM;
-
-	switch (packet->gso_type) {
-	case VNIC_GSO_NONE:
-		return !(packet->flags & VNIC_PACKET_NEEDS_CSUM) || offloads & VNIC_OFFLOAD_CSUM;
-	case VNIC_GSO_TCP4:
-		wanted |= VNIC_OFFLOAD_TSO4;
-		break;
-	case VNIC_GSO_TCP6:
-		wanted |= VNIC_OFFLOAD_TSO6;
-		break;
-	default:
-		wanted |= VNIC_OFFLOAD_USO;
-		break;
-	}
-	if (packet->gso_ecn)
-		wanted |= VNIC_OFFLOAD_ECN;
-	if (packet->gso_tunnel)
-		wanted |= VNIC_OFFLOAD_UDP_TUNNEL;
-	if (packet->gso_tunnel_csum)
-		wanted |= VNIC_OFFLOAD_UDP_TUNNEL_CSUM;
-	return (offloads & wanted) == wanted;
-}
 
 /* It, or the first of its segments. */
 static uint32_t plain_length(const struct vnic_packet *packet)
@@ -172,9 +145,9 @@ enum sink {
 	SINK_IMPAIR
 };
 
-static int cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet);
+static void cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet);
 
-static int send_outlet(struct worker *worker, struct lane *lane, struct outlet *outlet)
+static void send_outlet(struct worker *worker, struct lane *lane, struct vn_outlet *outlet)
 {
 	struct vnic_port *to = lane->to;
 	unsigned done = 0;
@@ -183,90 +156,59 @@ static int send_outlet(struct worker *worker, struct lane *lane, struct outlet *
 		int code = to->kind->send(to, worker->index, outlet->packets + done,
 					  outlet->count - done);
 
-		if (code < 0)
-			return end_run(worker, to, code);
+		if (code < 0) { /* it has dropped the rest */
+			fail_port(worker, to, code);
+			return;
+		}
 		done += (unsigned)code;
-		if (done < outlet->count && cut_refused(worker, lane, &outlet->packets[done++]) < 0)
-			return -1;
+		if (done < outlet->count)
+			cut_refused(worker, lane, &outlet->packets[done++]);
 	}
-	return 0;
 }
 
-static int empty(struct worker *worker, struct lane *lane, enum sink sink, struct outlet *outlet)
+static void empty(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet)
 {
-	int code = 0;
-
 	if (outlet->count == 0)
-		return 0;
+		return;
 	if (sink == SINK_PORT)
-		code = send_outlet(worker, lane, outlet);
+		send_outlet(worker, lane, outlet);
 	else
 		for (unsigned i = 0; i < outlet->count; i++)
 			vn_impair_put(lane->impair, &outlet->packets[i], worker->now_ns);
 	outlet->count = 0;
 	outlet->used_bytes = 0;
-	return code;
-}
-
-/* Let the free packets of an outlet have memory for segments of so many bytes. */
-static void provide(struct outlet *outlet, size_t segment_bytes)
-{
-	size_t stride =
-		(segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
-
-	for (unsigned i = outlet->count; i < VNIC_BURST_PACKETS; i++)
-		outlet->packets[i] = (struct vnic_packet){
-			.data = outlet->memory + outlet->used_bytes + (i - outlet->count) * stride,
-			.capacity_bytes = (uint32_t)segment_bytes,
-		};
 }
 
 /* Cut a super-packet into an outlet, which is emptied as often as it is full. */
-static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct outlet *outlet,
-	       const struct vnic_packet *packet)
+static void cut(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet,
+		const struct vnic_packet *packet)
 {
 	struct vnic_segmenter segmenter;
 	unsigned expected = vn_port_segments(packet);
 	int made = vnic_segmenter_begin(&segmenter, packet, worker->wire->layer);
-	size_t segment_bytes;
 
 	if (made < 0) {
 		vn_port_count(lane->from, worker->index, VNIC_PORT_DROP_MALFORMED, expected);
-		return 0;
+		return;
 	}
 	/* Bytes behind the IP packet made it look longer than it was. */
 	vn_port_count(lane->from, worker->index, VNIC_PORT_IN_PACKETS, (uint64_t)made - expected);
-	segment_bytes = segmenter.header_bytes + packet->gso_size_bytes;
-	if (segment_bytes > packet->length_bytes)
-		segment_bytes = packet->length_bytes;
-	for (;;) {
-		provide(outlet, segment_bytes);
-		made = vnic_segmenter_next(&segmenter, outlet->packets + outlet->count,
-					   VNIC_BURST_PACKETS - outlet->count);
-		if (made <= 0)
-			return 0;
-		outlet->count += (unsigned)made;
-		outlet->used_bytes =
-			(size_t)(outlet->packets[outlet->count - 1].data - outlet->memory) +
-			(segment_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES *
-				CACHE_LINE_BYTES;
-		if (outlet->count == VNIC_BURST_PACKETS && empty(worker, lane, sink, outlet) < 0)
-			return -1;
-	}
+	while (vn_outlet_cut(outlet, &segmenter) > 0)
+		if (outlet->count == VNIC_BURST_PACKETS)
+			empty(worker, lane, sink, outlet);
 }
 
-static int cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet)
+static void cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet)
 {
-	if (cut(worker, lane, SINK_PORT, &worker->again, packet) < 0)
-		return -1;
-	return empty(worker, lane, SINK_PORT, &worker->again);
+	cut(worker, lane, SINK_PORT, &worker->again, packet);
+	empty(worker, lane, SINK_PORT, &worker->again);
 }
 
-/* Bring packets into a form that the sink takes, and put them there. Returns 0, or -1: over. */
-static int convey(struct worker *worker, struct lane *lane, enum sink sink,
-		  struct vnic_packet *packets, unsigned count)
+/* Bring packets into a form that the sink takes, and put them there. */
+static void convey(struct worker *worker, struct lane *lane, enum sink sink,
+		   struct vnic_packet *packets, unsigned count)
 {
-	struct outlet *outlet = &worker->outlet;
+	struct vn_outlet *outlet = &worker->outlet;
 	struct vnic_port *to = lane->to;
 	unsigned most = UINT32_MAX;
 	unsigned offloads = VNIC_OFFLOAD_CSUM;
@@ -287,20 +229,20 @@ static int convey(struct worker *worker, struct lane *lane, enum sink sink,
 			vn_port_drop_out(to, worker->index, VNIC_PORT_DROP_TOO_LONG, packet, 1);
 			continue;
 		}
-		if (!takes(offloads, packet) && packet->gso_type != VNIC_GSO_NONE) {
-			if (cut(worker, lane, sink, outlet, packet) < 0)
-				return -1;
+		if (!vn_offloads_take(offloads, packet) && packet->gso_type != VNIC_GSO_NONE) {
+			cut(worker, lane, sink, outlet, packet);
 			continue;
 		}
-		if (!takes(offloads, packet) && vnic_packet_finish_checksum(packet) < 0) {
+		if (!vn_offloads_take(offloads, packet) &&
+		    vnic_packet_finish_checksum(packet) < 0) {
 			vn_port_count(lane->from, worker->index, VNIC_PORT_DROP_MALFORMED, 1);
 			continue;
 		}
 		outlet->packets[outlet->count++] = *packet;
-		if (outlet->count == VNIC_BURST_PACKETS && empty(worker, lane, sink, outlet) < 0)
-			return -1;
+		if (outlet->count == VNIC_BURST_PACKETS)
+			empty(worker, lane, sink, outlet);
 	}
-	return empty(worker, lane, sink, outlet);
+	empty(worker, lane, sink, outlet);
 }
 
 /* Merging. */
@@ -324,21 +266,8 @@ static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_pack
 				count, worker->wire->layer, what);
 }
 
-/* Learn from a burst how many packets the next one should have. */
-static void learn_wanted(struct lane *lane, const struct vnic_packet *packets, unsigned count)
-{
-	uint64_t bytes = 1;
-
-	for (unsigned i = 0; i < count; i++)
-		bytes += packets[i].length_bytes;
-	bytes = BURST_BYTES * count / bytes;
-	if (bytes > VNIC_BURST_PACKETS)
-		bytes = VNIC_BURST_PACKETS;
-	lane->wanted = bytes > BURST_LEAST ? (unsigned)bytes : BURST_LEAST;
-}
-
-/* Receiving. Returns how many packets there were, or -1: the run is over. */
-static int serve(struct worker *worker, struct lane *lane)
+/* Receiving. Returns how many packets there were. */
+static unsigned serve(struct worker *worker, struct lane *lane)
 {
 	struct vnic_packet *packets = vnic_burst_packets(worker->burst);
 	struct vnic_port *from = lane->from, *to = lane->to;
@@ -357,28 +286,25 @@ static int serve(struct worker *worker, struct lane *lane)
 	}
 	vnic_burst_reset(worker->burst);
 	count = from->kind->receive(from, worker->index, packets, wanted);
-	if (count == -EAGAIN)
-		return 0;
-	if (count == -ENODATA) {
+	if (count == -ENODATA)
 		lane->ended = true;
-		return 0;
-	}
+	else if (count < 0 && count != -EAGAIN)
+		fail_port(worker, from, count);
 	if (count < 0)
-		return end_run(worker, from, count);
+		return 0;
 	worker->now_ns = vn_now_ns();
 	vn_spin_traffic(&worker->spin, worker->now_ns);
 	vn_port_count_in(from, worker->index, packets, (unsigned)count);
-	learn_wanted(lane, packets, (unsigned)count);
+	lane->wanted = vn_burst_wanted(packets, (unsigned)count);
 	left = (unsigned)count;
 	if (!lane->impair && !from->gives_superpackets)
 		left = merge(worker, lane, packets, left);
-	if (convey(worker, lane, lane->impair ? SINK_IMPAIR : SINK_PORT, packets, left) < 0)
-		return -1;
-	return count;
+	convey(worker, lane, lane->impair ? SINK_IMPAIR : SINK_PORT, packets, left);
+	return (unsigned)count;
 }
 
 /* Let go what was delayed for long enough. As above. */
-static int serve_delayed(struct worker *worker, struct lane *lane)
+static unsigned serve_delayed(struct worker *worker, struct lane *lane)
 {
 	struct vnic_packet *packets;
 	unsigned count;
@@ -388,9 +314,8 @@ static int serve_delayed(struct worker *worker, struct lane *lane)
 	packets = vnic_burst_packets(worker->delayed);
 	vnic_burst_reset(worker->delayed);
 	count = vn_impair_take(lane->impair, worker->now_ns, packets, VNIC_BURST_PACKETS);
-	if (convey(worker, lane, SINK_PORT, packets, merge(worker, lane, packets, count)) < 0)
-		return -1;
-	return (int)count;
+	convey(worker, lane, SINK_PORT, packets, merge(worker, lane, packets, count));
+	return count;
 }
 
 /* True where a source is at its end and all that came from it is delivered. */
@@ -424,8 +349,8 @@ static struct interest ask(struct worker *worker, unsigned number, struct pollfd
 	return interest;
 }
 
-/* What the descriptors told, and what the time is. Returns 0, or -1: the run is over. */
-static int serve_port(struct worker *worker, unsigned number, struct interest interest)
+/* What the descriptors told, and what the time is. */
+static void serve_port(struct worker *worker, unsigned number, struct interest interest)
 {
 	struct vnic_port *port = worker->wire->ports[number];
 	bool is_ready = false;
@@ -438,7 +363,7 @@ static int serve_port(struct worker *worker, unsigned number, struct interest in
 		if (code == -ENODATA)
 			worker->lanes[number].ended = true;
 		else if (code < 0)
-			return end_run(worker, port, code);
+			fail_port(worker, port, code);
 	}
 	if (worker->index == 0 && port->kind->advance &&
 	    (is_ready || port->deadline_changed ||
@@ -446,7 +371,6 @@ static int serve_port(struct worker *worker, unsigned number, struct interest in
 		port->deadline_changed = false;
 		worker->deadlines_ns[number] = port->kind->advance(port, worker->now_ns);
 	}
-	return 0;
 }
 
 static uint64_t find_deadline(const struct worker *worker)
@@ -487,8 +411,7 @@ static int wait_or_look(struct worker *worker, bool wait)
 	if (count > 0 && descriptors[0].revents)
 		return -1;
 	for (unsigned i = 0; i < 2; i++)
-		if (serve_port(worker, i, interests[i]) < 0)
-			return -1;
+		serve_port(worker, i, interests[i]);
 	return 0;
 }
 
@@ -511,22 +434,20 @@ static void pin(const struct worker *worker)
 	}
 }
 
+/* Returns how many packets there were, or -1: the run is over. */
 static int serve_all(struct worker *worker)
 {
-	int sum = 0;
+	unsigned sum = 0;
 
 	for (unsigned i = 0; i < 2; i++) {
 		struct lane *lane = &worker->lanes[i];
-		int count = serve(worker, lane);
-		int delayed = count < 0 ? -1 : serve_delayed(worker, lane);
 
-		if (delayed < 0)
-			return -1;
+		sum += serve(worker, lane);
+		sum += serve_delayed(worker, lane);
 		if (is_done(worker, lane))
 			return end_run(worker, NULL, 0);
-		sum += count + delayed;
 	}
-	return sum;
+	return (int)sum;
 }
 
 static void *work(void *argument)
@@ -735,9 +656,7 @@ static int make_worker(struct vnic_wire *wire, struct worker *worker, struct vni
 	if (code < 0)
 		return code;
 	memcpy(worker->homes, vnic_burst_packets(worker->burst), sizeof(worker->homes));
-	worker->outlet.memory = vn_memory_reserve(OUTLET_BYTES);
-	worker->again.memory = vn_memory_reserve(OUTLET_BYTES);
-	if (!worker->outlet.memory || !worker->again.memory)
+	if (vn_outlet_init(&worker->outlet, 0) < 0 || vn_outlet_init(&worker->again, 0) < 0)
 		return vn_error(error, -ENOMEM, VNIC_CAUSE_MEMORY, "no memory for a wire");
 	return 0;
 }
@@ -746,8 +665,8 @@ static void free_worker(struct worker *worker)
 {
 	vnic_burst_free(worker->burst);
 	vnic_burst_free(worker->delayed);
-	vn_memory_release(worker->outlet.memory, OUTLET_BYTES);
-	vn_memory_release(worker->again.memory, OUTLET_BYTES);
+	vn_outlet_free(&worker->outlet);
+	vn_outlet_free(&worker->again);
 	for (unsigned i = 0; i < 2; i++)
 		vn_impair_free(worker->lanes[i].impair);
 }

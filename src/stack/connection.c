@@ -102,10 +102,9 @@ void vnic_connection_offer(struct vnic_connection *connection, uint64_t end_offs
 {
 	uint64_t end = end_offset == UINT64_MAX ? UINT64_MAX : end_offset + 1;
 
-	if (connection->fin_wanted)
-		return;
+	/* What was not there when it was read is there now, even if nothing is added. */
 	connection->is_starved = false;
-	if (end > connection->end)
+	if (end > connection->end && !connection->fin_wanted)
 		connection->end = end;
 	vn_tcp_pend(connection);
 }

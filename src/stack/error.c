@@ -12,6 +12,7 @@
  * of now is how much of the burst is used up. Resets of TCP draw from it too.
  */
 #include <string.h>
+#include <vnic/segment.h>
 
 #include "base/bytes.h"
 #include "stack/stack.h"
@@ -146,6 +147,27 @@ static uint32_t quote_bytes(const struct vnic_stack *stack, const struct vn_inpu
 }
 
 /*
+ * What is quoted shall be what would have been on a wire: of a super-packet its first segment, with
+ * lengths and a checksum of its own. One that cannot be cut is quoted as it came.
+ */
+static void quote_segment(struct vnic_stack *stack, struct vn_input *input)
+{
+	uint32_t link_bytes = (uint32_t)(input->ip - input->packet->data);
+	struct vnic_packet segment = {
+		.data = stack->whole,
+		.capacity_bytes = VN_OUTPUT_HEADROOM_BYTES + UINT16_MAX, /* as it was made */
+	};
+	struct vnic_segmenter segmenter;
+
+	vn_output_flush(stack); /* what is there may be on its way */
+	if (vnic_segmenter_begin(&segmenter, input->packet, stack->options.layer) < 0 ||
+	    vnic_segmenter_next(&segmenter, &segment, 1) != 1)
+		return;
+	input->ip = segment.data + link_bytes;
+	input->ip_bytes = segment.length_bytes - link_bytes;
+}
+
+/*
  * Answer a packet with an error, if that may be. rest is bytes 4 to 7 of the ICMP header.
  * @return the verdict on the packet
  */
@@ -166,10 +188,9 @@ vn_verdict vn_error_send(struct vnic_stack *stack, struct vn_input *input, uint8
 		return VNIC_STACK_DROP_NOT_ANSWERABLE;
 	if (!vn_error_allowed(stack))
 		return VNIC_STACK_DROP_ERROR_RATE;
-	/*
-	 * What is quoted shall be what would have been on a wire; a super-packet never was on one.
-	 */
-	if (packet->gso_type == VNIC_GSO_NONE && vnic_packet_finish_checksum(packet) < 0)
+	if (packet->gso_type != VNIC_GSO_NONE)
+		quote_segment(stack, input);
+	else if (vnic_packet_finish_checksum(packet) < 0)
 		return VNIC_STACK_DROP_MALFORMED;
 
 	ip = vn_output_buffer(stack);

@@ -199,6 +199,37 @@ static void offloaded_packets(void **state)
 	peer_end(&peer);
 }
 
+/* Of a super-packet its first segment is quoted, as it would have been on a wire. */
+static void quoted_segment(void **state)
+{
+	static uint8_t segment[1100];
+	struct vnic_address from, to;
+	struct peer peer;
+
+	(void)state;
+	vnic_address_parse(PEER4, &from, NULL);
+	vnic_address_parse(STACK4, &to, NULL);
+	for (int i = 0; i < 2; i++) {
+		size_t length = peer_udp(packet, PEER4, STACK4, 3500);
+		uint16_t sum;
+
+		peer_begin(&peer, i ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP, NULL);
+		sum = vnic_checksum_fold(
+			vnic_checksum_add_pseudo(0, &from, &to, VNIC_PROTOCOL_UDP, 3508));
+		packet[26] = (uint8_t)(sum >> 8);
+		packet[27] = (uint8_t)sum;
+		peer.csum_start = 20;
+		peer.csum_offset = 6;
+		peer.flags = VNIC_PACKET_NEEDS_CSUM;
+		peer.gso_type = VNIC_GSO_UDP;
+		assert_verdict(&peer, packet, length, "unreachables");
+		assert_int_equal(peer_udp(segment, PEER4, STACK4, 1000), 1028);
+		memcpy(packet, segment, sizeof(segment));
+		assert_error(&peer, 0, VNIC_ICMP_UNREACHABLE, VNIC_ICMP_UNREACHABLE_PORT, 0, 548);
+		peer_end(&peer);
+	}
+}
+
 static void resets(void **state)
 {
 	static const struct {
@@ -610,12 +641,19 @@ static void fits_the_smallest_mtu(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(port_unreachable),  cmocka_unit_test(udp_that_gets_no_error),
-		cmocka_unit_test(offloaded_packets), cmocka_unit_test(resets),
-		cmocka_unit_test(unknown_protocols), cmocka_unit_test(errors_about_errors),
-		cmocka_unit_test(ipv4_options),      cmocka_unit_test(errors_about_fragments),
-		cmocka_unit_test(options_come_back), cmocka_unit_test(ipv6_extensions),
-		cmocka_unit_test(limits_the_rate),   cmocka_unit_test(fits_the_smallest_mtu),
+		cmocka_unit_test(port_unreachable),
+		cmocka_unit_test(udp_that_gets_no_error),
+		cmocka_unit_test(offloaded_packets),
+		cmocka_unit_test(quoted_segment),
+		cmocka_unit_test(resets),
+		cmocka_unit_test(unknown_protocols),
+		cmocka_unit_test(errors_about_errors),
+		cmocka_unit_test(ipv4_options),
+		cmocka_unit_test(errors_about_fragments),
+		cmocka_unit_test(options_come_back),
+		cmocka_unit_test(ipv6_extensions),
+		cmocka_unit_test(limits_the_rate),
+		cmocka_unit_test(fits_the_smallest_mtu),
 	};
 
 	return cmocka_run_group_tests_name("error", tests, NULL, NULL);

@@ -23,6 +23,9 @@ static void make_persistent(const char *name, enum vnic_device_type type, unsign
 	vnic_device_close(device);
 }
 
+/* Offloads that every kernel grants. */
+#define EVERY_KERNELS (VNIC_OFFLOAD_CSUM | VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6 | VNIC_OFFLOAD_ECN)
+
 static void test_defaults(void **state)
 {
 	struct vnic_error error = {0};
@@ -37,12 +40,12 @@ static void test_defaults(void **state)
 	assert_int_equal(vnic_device_type(device), VNIC_TUN);
 	assert_int_equal(vnic_device_layer(device), VNIC_LAYER_IP);
 	assert_int_equal(vnic_device_queues(device), 1);
-	assert_int_equal(vnic_device_offloads(device), 0);
-	assert_int_equal(vnic_device_vnet_header_bytes(device), 0);
+	assert_int_equal(vnic_device_offloads(device) & EVERY_KERNELS, EVERY_KERNELS);
+	assert_true(vnic_device_vnet_header_bytes(device) >= 10);
 	assert_int_equal(vnic_device_descriptor(device, 1), -1);
 	assert_int_equal((unsigned)vnic_device_index(device, &error), if_nametoindex("tun0"));
 	assert_int_equal(interface_flags(device) & (IFF_TUN | IFF_VNET_HDR | IFF_MULTI_QUEUE),
-			 IFF_TUN);
+			 IFF_TUN | IFF_VNET_HDR);
 	flags = fcntl(vnic_device_descriptor(device, 0), F_GETFD);
 	assert_int_equal(flags & FD_CLOEXEC, FD_CLOEXEC);
 	flags = fcntl(vnic_device_descriptor(device, 0), F_GETFL);
@@ -193,7 +196,8 @@ static void test_contradictions(void **state)
 		{.vnet_header_bytes = 11},
 		{.vnet_header_bytes = 9},
 		{.vnet_header_order = (enum vnic_byte_order)2},
-		{.vnet_header_order = VNIC_BIG_ENDIAN},
+		{.vnet_header_order = VNIC_BIG_ENDIAN, .no_offloads = true},
+		{.offloads = VNIC_OFFLOAD_CSUM, .no_offloads = true},
 		{.offloads = 0x80},
 		{.offloads = VNIC_OFFLOAD_TSO4},
 		{.offloads = VNIC_OFFLOAD_USO},
@@ -258,6 +262,34 @@ static void test_queues(void **state)
 	vnic_device_close(device);
 }
 
+/* Who joins an interface that others use reads their headers, and does not change them. */
+static void test_header_is_shared(void **state)
+{
+	struct vnic_device_options first = {.name = "vn0", .queues = 2, .vnet_header_bytes = 12};
+	struct vnic_device_options second = {.name = "vn0"};
+	struct vnic_device *device, *other = NULL;
+	struct vnic_error error = {0};
+	int bytes = 0;
+
+	NIC_BEGIN(state);
+	device = nic_open(&first);
+	other = nic_open(&second);
+	assert_int_equal(vnic_device_vnet_header_bytes(other), 12);
+	assert_int_equal(vnic_device_offloads(other), vnic_device_offloads(device));
+	vnic_device_close(other);
+	other = NULL;
+	second.vnet_header_bytes = 10;
+	assert_refused(vnic_device_open(&second, &other, &error), &error, -EBUSY,
+		       VNIC_CAUSE_NAME_TAKEN, "12 bytes");
+	second.vnet_header_bytes = 0;
+	second.no_offloads = true;
+	assert_refused(vnic_device_open(&second, &other, &error), &error, -EBUSY,
+		       VNIC_CAUSE_NAME_TAKEN, "other headers");
+	assert_int_equal(ioctl(vnic_device_descriptor(device, 0), TUNGETVNETHDRSZ, &bytes), 0);
+	assert_int_equal(bytes, 12);
+	vnic_device_close(device);
+}
+
 static void test_no_queue_opened_half(void **state)
 {
 	struct vnic_device_options options = {.name = "vn0", .queues = 200};
@@ -278,15 +310,21 @@ static void test_no_queue_opened_half(void **state)
 static void test_headers(void **state)
 {
 	static const struct {
-		unsigned asked, offloads, least, most;
+		unsigned asked, offloads;
+		bool none;
+		unsigned least, most, granted; /* the latter of those that every kernel knows */
 	} cases[] = {
-		{0, 0, 0, 0},
-		{10, 0, 10, 10},
-		{12, 0, 12, 12},
-		{24, 0, 24, 24},
-		{0, VNIC_OFFLOAD_CSUM, 10, 10},
-		{12, VNIC_OFFLOAD_CSUM, 12, 12},
-		{0, VNIC_OFFLOAD_ALL, 10, 24},
+		{0, 0, true, 0, 0, 0},
+		{10, 0, true, 10, 10, 0},
+		{12, 0, true, 12, 12, 0},
+		{24, 0, true, 24, 24, 0},
+		{0, 0, false, 10, 24, EVERY_KERNELS},
+		{10, 0, false, 10, 10, EVERY_KERNELS},
+		{12, 0, false, 12, 12, EVERY_KERNELS},
+		{24, 0, false, 24, 24, EVERY_KERNELS},
+		{0, VNIC_OFFLOAD_CSUM, false, 10, 10, VNIC_OFFLOAD_CSUM},
+		{12, VNIC_OFFLOAD_CSUM, false, 12, 12, VNIC_OFFLOAD_CSUM},
+		{0, VNIC_OFFLOAD_ALL, false, 10, 24, EVERY_KERNELS},
 	};
 	struct vnic_device_options options = {0};
 	size_t i;
@@ -299,10 +337,12 @@ static void test_headers(void **state)
 
 		options.vnet_header_bytes = cases[i].asked;
 		options.offloads = cases[i].offloads;
+		options.no_offloads = cases[i].none;
 		device = nic_open(&options);
 		bytes = vnic_device_vnet_header_bytes(device);
 		if (bytes < cases[i].least || bytes > cases[i].most)
 			fail_msg("%zu: %u bytes", i, bytes);
+		assert_int_equal(vnic_device_offloads(device) & EVERY_KERNELS, cases[i].granted);
 		assert_int_equal(!!(interface_flags(device) & IFF_VNET_HDR), bytes != 0);
 		assert_int_equal(ioctl(vnic_device_descriptor(device, 0), TUNGETVNETHDRSZ, &kernel),
 				 0);
@@ -402,7 +442,8 @@ static void test_offloads_negotiated(void **state)
 	assert_refused(vnic_device_set_offloads(device, VNIC_OFFLOAD_TSO4, &error), &error, -EINVAL,
 		       VNIC_CAUSE_ARGUMENT, "tso4");
 	vnic_device_close(device);
-	device = nic_open(NULL);
+	options = (struct vnic_device_options){.no_offloads = true};
+	device = nic_open(&options);
 	assert_refused(vnic_device_set_offloads(device, VNIC_OFFLOAD_CSUM, &error), &error, -EINVAL,
 		       VNIC_CAUSE_ARGUMENT, "header");
 	vnic_device_close(device);
@@ -635,15 +676,25 @@ static void test_features(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		NIC_TEST(test_defaults),      NIC_TEST(test_names),
-		NIC_TEST(test_bad_names),     NIC_TEST(test_modes),
-		NIC_TEST(test_mismatches),    NIC_TEST(test_contradictions),
-		NIC_TEST(test_queues),        NIC_TEST(test_no_queue_opened_half),
-		NIC_TEST(test_headers),       NIC_TEST(test_byte_order),
-		NIC_TEST(test_flags),         NIC_TEST(test_offloads_negotiated),
-		NIC_TEST(test_offload_names), NIC_TEST(test_renamed),
-		NIC_TEST(test_deleted),       NIC_TEST(test_node_and_capability),
-		NIC_TEST(test_owner),         NIC_TEST(test_features),
+		NIC_TEST(test_defaults),
+		NIC_TEST(test_names),
+		NIC_TEST(test_bad_names),
+		NIC_TEST(test_modes),
+		NIC_TEST(test_mismatches),
+		NIC_TEST(test_contradictions),
+		NIC_TEST(test_queues),
+		NIC_TEST(test_header_is_shared),
+		NIC_TEST(test_no_queue_opened_half),
+		NIC_TEST(test_headers),
+		NIC_TEST(test_byte_order),
+		NIC_TEST(test_flags),
+		NIC_TEST(test_offloads_negotiated),
+		NIC_TEST(test_offload_names),
+		NIC_TEST(test_renamed),
+		NIC_TEST(test_deleted),
+		NIC_TEST(test_node_and_capability),
+		NIC_TEST(test_owner),
+		NIC_TEST(test_features),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -370,6 +370,7 @@ static void test_data_calls(void **state)
 		{EBADF, -EBADF, -EBADF},    {EINVAL, 1, -EINVAL},   {ENOMEM, 1, -ENOMEM},
 		{EMSGSIZE, 1, -EMSGSIZE},
 	};
+	const struct vnic_device_options plain = {.no_offloads = true};
 	struct vnic_queue_statistics statistics;
 	struct vnic_device *device;
 	uint8_t bytes[100];
@@ -377,7 +378,7 @@ static void test_data_calls(void **state)
 	size_t i;
 
 	NIC_BEGIN(state);
-	device = nic_open(NULL);
+	device = nic_open(&plain);
 	nic_up(device, "10.0.0.1/24");
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		int code;

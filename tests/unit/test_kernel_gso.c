@@ -134,6 +134,7 @@ static void open_pair(struct pair *pair, bool bridged)
 	pair->a = nic_open(&options);
 	options.name = "b";
 	options.offloads = 0;
+	options.no_offloads = true;
 	pair->b = nic_open(&options);
 	assert_int_equal(vnic_device_vnet_header_bytes(pair->b), 0);
 	set_up(pair->a, NULL, NULL);
@@ -541,7 +542,8 @@ static void open_relay(struct relay *relay, unsigned plain_offloads)
 						    {"10.8.0.2/32", "fd08::2/128", NULL}};
 	static const char *const routes[2][3] = {{"10.8.0.0/16", "fd08::/64", NULL},
 						 {"10.9.0.0/16", "fd09::/64", NULL}};
-	struct vnic_device_options options = {.name = "p", .offloads = plain_offloads};
+	struct vnic_device_options options = {
+		.name = "p", .offloads = plain_offloads, .no_offloads = plain_offloads == 0};
 	int own;
 
 	memset(relay, 0, sizeof(*relay));
@@ -553,6 +555,7 @@ static void open_relay(struct relay *relay, unsigned plain_offloads)
 	relay->other = vnic_netns_open(NULL, NULL);
 	assert_true(relay->other >= 0);
 	options.name = "o";
+	options.no_offloads = false;
 	options.offloads = VNIC_OFFLOAD_CSUM | VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6 |
 			   VNIC_OFFLOAD_ECN | VNIC_OFFLOAD_USO;
 	relay->offloaded = nic_open(&options);

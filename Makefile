@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 #   make                    build build/vnic and the library
-#   make run                see it work: a virtual NIC in a private namespace, and its host pinged
+#   make run                see it work: a virtual NIC in a private namespace, its host pinged and asked
 #   make test               run every test
 #   make test-sanitizers    run the tests under ASan + UBSan, and the threaded ones under TSan
 #   make fuzz               run each fuzz target for FUZZ_SECONDS
@@ -31,7 +31,7 @@ all:
 build = { test -f $(1)/build.ninja || meson setup $(1) $(2); } && ninja -C $(1) $(3)
 
 DEMO = $(BUILD)/vnic host 10.0.0.1/24 fd00::1/64 --private -- \
-	sh -c 'ping -c 3 10.0.0.2 && ping -c 2 fd00::2'
+	sh -c 'ping -c 3 10.0.0.2 && ping -c 2 fd00::2 && echo && curl -sS http://10.0.0.2/'
 
 run:
 	@scripts/setup run

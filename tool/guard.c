@@ -141,9 +141,8 @@ static _Noreturn void run_command(const struct guard *guard, pid_t parent, const
 static bool kill_children(void)
 {
 	char text[4096];
-	char *next = text;
+	char *next = text, *end;
 	ssize_t length;
-	long pid;
 	int descriptor = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
 
 	if (descriptor < 0)
@@ -153,9 +152,14 @@ static bool kill_children(void)
 	if (length < 0)
 		return false;
 	text[length] = 0;
-	while ((pid = strtol(next, &next, 10)) > 0)
+	for (;;) {
+		long pid = strtol(next, &end, 10);
+
+		if (pid <= 0 || *end != ' ') /* the last may be cut off */
+			return true;
 		kill((pid_t)pid, SIGKILL);
-	return true;
+		next = end;
+	}
 }
 
 static _Noreturn void end_all(pid_t command)

@@ -283,6 +283,8 @@ static int make_shards(struct host *host)
 	struct vnic_stack_options options = {
 		.layer = vnic_device_layer(host->nic.device),
 		.mtu_bytes = host->nic.info.mtu_bytes,
+		/* Without a virtio-net header nobody could tell the kernel how to cut. */
+		.plain = vnic_device_vnet_header_bytes(host->nic.device) == 0,
 		.send = send_packets,
 		.random = fill_random,
 		.conflict = note_conflict,

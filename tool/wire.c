@@ -6,6 +6,7 @@
  * connect again, must not take one.
  *
  * The wire ends by vnic_wire_stop(): from signal handlers, and from the clock when --for is over.
+ * SIGUSR1 lets the clock print the counters.
  * Descriptors keep a network namespace alive of which nobody else knows any more. So where one
  * that was named is removed the wire ends: the handler of SIGIO looks whether it is that one.
  */
@@ -28,6 +29,7 @@ struct texts {
 /* What the signal handlers know. */
 static struct {
 	struct vnic_wire *volatile wire;
+	struct wire_clock *volatile clock;
 	volatile sig_atomic_t stopped; /* by which signal; 0: none */
 	struct netns_watch watches[2]; /* of the ports' namespaces */
 	volatile sig_atomic_t is_removed[2];
@@ -36,10 +38,13 @@ static struct {
 static void handle_signal(int number)
 {
 	struct vnic_wire *wire = run_state.wire;
+	struct wire_clock *clock = run_state.clock;
 	int saved = errno;
-	bool ends = number != SIGIO;
+	bool ends = number != SIGIO && number != SIGUSR1;
 
-	/* read(2) and stat(2) only, which a signal handler may call. */
+	/* read(2), write(2) and stat(2) only, which a signal handler may call. */
+	if (number == SIGUSR1 && clock)
+		wire_clock_ask(clock);
 	for (unsigned i = 0; i < 2 && number == SIGIO; i++)
 		if (netns_watch_is_gone(&run_state.watches[i])) {
 			run_state.is_removed[i] = 1;
@@ -68,6 +73,7 @@ static void catch_signals(void)
 	}
 	action.sa_flags = SA_RESTART;
 	sigaction(SIGIO, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); /* whoever writes looks at what write() returns */
 }
 
@@ -243,12 +249,16 @@ static int serve(struct wire *wire)
 	run_state.wire = wire->wire;
 	if (run_state.stopped && run_state.stopped != SIGIO) /* before it began */
 		return STATUS_DONE;
+	wire->is_running = true;
 	wire_report_ready(wire);
 	code = wire_clock_start(&clock, wire);
 	if (code < 0)
 		return error_say(&wire->context, "cannot start a thread: %s", strerror(-code));
+	run_state.clock = &clock;
 	code = vnic_wire_run(wire->wire, &error);
-	wire_clock_stop(&clock);
+	run_state.clock = NULL;
+	wire_clock_stop(&clock); /* and with it ends a signal handler that its thread is in */
+	wire->is_running = false;
 	run_state.wire = NULL;
 	if (code < 0)
 		error_report(&error, &wire->context);
@@ -357,12 +367,15 @@ const struct tool_command wire_command = {
 		"taken\n"
 		"  --restart              start COMMAND again when it ended\n"
 		"  --for DURATION         end after 500ms, 10s, 2m or 1h\n"
-		"  --json                 print objects, one a line: ready, port, summary, error\n"
+		"  --json                 print objects, one a line: ready, port, counters, "
+		"summary, "
+		"error\n"
 		"  --user USER            become USER when it is set up (root only)\n"
 		"\n"
 		"On a terminal it shows its rates. Ctrl-C ends it with a summary: what came in "
 		"went out\n"
-		"or was dropped, by reason. It is no VPN: nothing is encrypted or authenticated.\n"
+		"or was dropped, by reason; SIGUSR1 shows the same meanwhile. It is no VPN: "
+		"nothing is encrypted or authenticated.\n"
 		"Exit status: 0 done, 1 failed (also where an interface is deleted), 2 wrong "
 		"usage.\n"
 		"\n"

@@ -16,6 +16,7 @@ struct wire {
 	/* As it was at the beginning: a persistent interface has counted before us. */
 	struct vnic_link_statistics before[2];
 	bool json;
+	bool is_running;
 	FILE *out;
 	uint64_t start_ns;
 	uint64_t for_ns; /* 0: without end */
@@ -29,15 +30,20 @@ void wire_report_event(void *user, struct vnic_port *port, enum vnic_port_event 
 		       const char *text);
 void wire_report_summary(const struct wire *wire);
 
-/* Shows rates, and ends the wire when its time is over; on a thread of its own. */
+/*
+ * Shows rates, and the counters when it is asked for them, and ends the wire when its time is over;
+ * on a thread of its own.
+ */
 struct wire_clock {
 	struct wire *wire;
 	pthread_t thread;
-	int stop; /* eventfd(2); -1: it was not started */
+	int told; /* eventfd(2) */
 	bool shows_rates;
 };
-/* Returns 0 or a negative errno. Starts no thread where there is nothing to do. */
+/* Returns 0 or a negative errno. */
 int wire_clock_start(struct wire_clock *clock, struct wire *wire);
+/* Let it show the counters as they are now. From a signal handler, too. */
+void wire_clock_ask(const struct wire_clock *clock);
 void wire_clock_stop(struct wire_clock *clock);
 
 uint64_t wire_now_ns(void);

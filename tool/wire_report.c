@@ -7,7 +7,8 @@
  *
  * Rates are for a terminal only: one line, which is written again each second by a thread of its
  * own and taken away before anything else is printed. The same thread ends the wire when its time
- * (--for) is over. Where neither is wanted there is no thread, and an idle wire never wakes up.
+ * (--for) is over, and prints the counters where SIGUSR1 asks for them. Where none of that is wanted
+ * it sleeps, and an idle wire never wakes up.
  */
 #include "wire.h"
 
@@ -21,6 +22,9 @@
 
 #define SECOND_NS 1000000000u
 #define ERASE_LINE "\r\033[K"
+/* What the clock's thread is told. An eventfd(2) adds up, so many questions are one. */
+#define TOLD_REPORT UINT64_C(1)
+#define TOLD_STOP (UINT64_C(1) << 32)
 
 uint64_t wire_now_ns(void)
 {
@@ -168,137 +172,12 @@ void wire_report_event(void *user, struct vnic_port *port, enum vnic_port_event 
 	funlockfile(out);
 }
 
-/* Rates. */
+/* Counters: at the end, and while it runs. */
 
-struct sample {
-	uint64_t packets[2], bytes[2], drops;
-};
-
-static struct sample take_sample(const struct wire *wire)
-{
-	struct sample sample = {.drops = 0};
-
-	for (unsigned i = 0; i < 2; i++) {
-		sample.packets[i] = count_port(wire, 1 - i, VNIC_PORT_OUT_PACKETS);
-		sample.bytes[i] = count_port(wire, 1 - i, VNIC_PORT_OUT_BYTES);
-		sample.drops += count_drops(wire, (enum vnic_wire_direction)i);
-	}
-	return sample;
-}
-
-/* "12.3 G", "456 k", "7 " */
-static void format_scaled(double number, char *text, size_t size)
-{
-	static const char *const units[] = {"", "k", "M", "G", "T"};
-	size_t unit = 0;
-
-	while (number >= 1000 && unit + 1 < sizeof(units) / sizeof(units[0])) {
-		number /= 1000;
-		unit++;
-	}
-	snprintf(text, size, number < 10 && unit > 0 ? "%.2f %s" : "%.0f %s", number, units[unit]);
-}
-
-static void show_rates(const struct wire *wire, const struct sample *now,
-		       const struct sample *before, double seconds)
-{
-	FILE *out = wire->out;
-	char bits[2][TEXT_BYTES], packets[2][TEXT_BYTES];
-
-	for (unsigned i = 0; i < 2; i++) {
-		format_scaled((double)(now->bytes[i] - before->bytes[i]) * 8 / seconds, bits[i],
-			      sizeof(bits[i]));
-		format_scaled((double)(now->packets[i] - before->packets[i]) / seconds, packets[i],
-			      sizeof(packets[i]));
-	}
-	flockfile(out);
-	fprintf(out, ERASE_LINE "-> %sbit/s %spackets/s   <- %sbit/s %spackets/s", bits[0],
-		packets[0], bits[1], packets[1]);
-	if (now->drops)
-		fprintf(out, "   %s%" PRIu64 " dropped%s", colour(out, COLOUR_YELLOW), now->drops,
-			colour(out, COLOUR_NONE));
-	fflush(out);
-	funlockfile(out);
-}
-
-static void *keep_time(void *argument)
-{
-	struct wire_clock *clock = argument;
-	struct wire *wire = clock->wire;
-	struct pollfd stop = {.fd = clock->stop, .events = POLLIN};
-	struct sample before = take_sample(wire), now;
-	uint64_t end_ns = wire->for_ns ? wire->start_ns + wire->for_ns : UINT64_MAX;
-	uint64_t then_ns = wire_now_ns(), now_ns = then_ns, next_ns;
-	int ready;
-
-	for (;;) {
-		struct timespec timeout;
-
-		next_ns = clock->shows_rates ? then_ns + SECOND_NS : UINT64_MAX;
-		if (end_ns < next_ns)
-			next_ns = end_ns;
-		next_ns -= now_ns < next_ns ? now_ns : next_ns;
-		timeout.tv_sec = (time_t)(next_ns / SECOND_NS);
-		timeout.tv_nsec = (long)(next_ns % SECOND_NS);
-		ready = ppoll(&stop, 1, &timeout, NULL);
-		now_ns = wire_now_ns();
-		if (ready > 0)
-			break;
-		if (now_ns >= end_ns) {
-			vnic_wire_stop(wire->wire);
-			end_ns = UINT64_MAX;
-			if (!clock->shows_rates)
-				break;
-		}
-		if (!clock->shows_rates || now_ns < then_ns + SECOND_NS)
-			continue;
-		now = take_sample(wire);
-		show_rates(wire, &now, &before, (double)(now_ns - then_ns) / 1e9);
-		before = now;
-		then_ns = now_ns;
-	}
-	if (clock->shows_rates)
-		fputs(ERASE_LINE, wire->out);
-	return NULL;
-}
-
-int wire_clock_start(struct wire_clock *clock, struct wire *wire)
-{
-	int code;
-
-	clock->wire = wire;
-	clock->stop = -1;
-	clock->shows_rates = !wire->json && isatty(fileno(wire->out));
-	if (!clock->shows_rates && !wire->for_ns)
-		return 0;
-	clock->stop = eventfd(0, EFD_CLOEXEC);
-	if (clock->stop < 0)
-		return -errno;
-	code = pthread_create(&clock->thread, NULL, keep_time, clock);
-	if (code != 0) {
-		close(clock->stop);
-		clock->stop = -1;
-	}
-	return -code;
-}
-
-void wire_clock_stop(struct wire_clock *clock)
-{
-	uint64_t one = 1;
-	ssize_t ignored;
-
-	if (clock->stop < 0)
-		return;
-	ignored = write(clock->stop, &one, sizeof(one));
-	(void)ignored;
-	pthread_join(clock->thread, NULL);
-	close(clock->stop);
-	clock->stop = -1;
-}
-
-/* The end. */
-
-/* What the kernel did not get rid of since we began. False: it cannot be asked. */
+/*
+ * What the kernel did not get rid of since we began. False: it cannot be asked, as while the wire
+ * runs: its thread may be asking the device about something else.
+ */
 static bool ask_interface(const struct wire *wire, unsigned port,
 			  struct vnic_link_statistics *statistics)
 {
@@ -306,7 +185,7 @@ static bool ask_interface(const struct wire *wire, unsigned port,
 	const struct vnic_link_statistics *before = &wire->before[port];
 	struct vnic_link_info info;
 
-	if (!device || vnic_device_query(device, &info, NULL) < 0)
+	if (wire->is_running || !device || vnic_device_query(device, &info, NULL) < 0)
 		return false;
 	*statistics = info.statistics;
 	statistics->tx_packets -= before->tx_packets;
@@ -351,12 +230,12 @@ static void add_port(cJSON *array, const struct wire *wire, unsigned number)
 	cJSON_AddItemToArray(array, object);
 }
 
-static void summary_json(const struct wire *wire, uint64_t duration_ns)
+static void print_json(const struct wire *wire, const char *event, uint64_t duration_ns)
 {
 	static const char *const names[] = {"impair_forward", "impair_backward"};
 	cJSON *object = cJSON_CreateObject(), *part;
 
-	cJSON_AddStringToObject(object, "event", "summary");
+	cJSON_AddStringToObject(object, "event", event);
 	cJSON_AddNumberToObject(object, "duration_s", (double)duration_ns / 1e9);
 	part = cJSON_AddArrayToObject(object, "ports");
 	add_port(part, wire, 0);
@@ -421,13 +300,13 @@ static void print_direction(const struct wire *wire, enum vnic_wire_direction di
 		print_count(out, "kernel dropped, unwanted", statistics.rx_dropped);
 }
 
-void wire_report_summary(const struct wire *wire)
+static void report(const struct wire *wire, const char *event)
 {
 	uint64_t duration_ns = wire_now_ns() - wire->start_ns;
 	FILE *out = wire->out;
 
 	if (wire->json) {
-		summary_json(wire, duration_ns);
+		print_json(wire, event, duration_ns);
 		return;
 	}
 	fprintf(out, "%s--- %.1f s ---%s\n", colour(out, COLOUR_BOLD), (double)duration_ns / 1e9,
@@ -435,4 +314,152 @@ void wire_report_summary(const struct wire *wire)
 	print_direction(wire, VNIC_FORWARD);
 	print_direction(wire, VNIC_BACKWARD);
 	fflush(out);
+}
+
+void wire_report_summary(const struct wire *wire)
+{
+	report(wire, "summary");
+}
+
+static void report_counters(const struct wire *wire)
+{
+	FILE *out = wire->out;
+
+	flockfile(out);
+	if (!wire->json && isatty(fileno(out)))
+		fputs(ERASE_LINE, out);
+	report(wire, "counters");
+	funlockfile(out);
+}
+
+/* Rates. */
+
+struct sample {
+	uint64_t packets[2], bytes[2], drops;
+};
+
+static struct sample take_sample(const struct wire *wire)
+{
+	struct sample sample = {.drops = 0};
+
+	for (unsigned i = 0; i < 2; i++) {
+		sample.packets[i] = count_port(wire, 1 - i, VNIC_PORT_OUT_PACKETS);
+		sample.bytes[i] = count_port(wire, 1 - i, VNIC_PORT_OUT_BYTES);
+		sample.drops += count_drops(wire, (enum vnic_wire_direction)i);
+	}
+	return sample;
+}
+
+/* "12.3 G", "456 k", "7 " */
+static void format_scaled(double number, char *text, size_t size)
+{
+	static const char *const units[] = {"", "k", "M", "G", "T"};
+	size_t unit = 0;
+
+	while (number >= 1000 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+		number /= 1000;
+		unit++;
+	}
+	snprintf(text, size, number < 10 && unit > 0 ? "%.2f %s" : "%.0f %s", number, units[unit]);
+}
+
+static void show_rates(const struct wire *wire, const struct sample *now,
+		       const struct sample *before, double seconds)
+{
+	FILE *out = wire->out;
+	char bits[2][TEXT_BYTES], packets[2][TEXT_BYTES];
+
+	for (unsigned i = 0; i < 2; i++) {
+		format_scaled((double)(now->bytes[i] - before->bytes[i]) * 8 / seconds, bits[i],
+			      sizeof(bits[i]));
+		format_scaled((double)(now->packets[i] - before->packets[i]) / seconds, packets[i],
+			      sizeof(packets[i]));
+	}
+	flockfile(out);
+	fprintf(out, ERASE_LINE "-> %sbit/s %spackets/s   <- %sbit/s %spackets/s", bits[0],
+		packets[0], bits[1], packets[1]);
+	if (now->drops)
+		fprintf(out, "   %s%" PRIu64 " dropped%s", colour(out, COLOUR_YELLOW), now->drops,
+			colour(out, COLOUR_NONE));
+	fflush(out);
+	funlockfile(out);
+}
+
+/* Sleep until then at most. Returns what we were told meanwhile; 0: nothing. */
+static uint64_t sleep_until(const struct wire_clock *clock, uint64_t now_ns, uint64_t until_ns)
+{
+	struct pollfd told = {.fd = clock->told, .events = POLLIN};
+	uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0, what = 0;
+	struct timespec timeout = {(time_t)(left_ns / SECOND_NS), (long)(left_ns % SECOND_NS)};
+
+	if (ppoll(&told, 1, until_ns == UINT64_MAX ? NULL : &timeout, NULL) <= 0 ||
+	    read(clock->told, &what, sizeof(what)) != sizeof(what))
+		return 0;
+	return what;
+}
+
+static void *keep_time(void *argument)
+{
+	struct wire_clock *clock = argument;
+	struct wire *wire = clock->wire;
+	struct sample before = take_sample(wire), now;
+	uint64_t end_ns = wire->for_ns ? wire->start_ns + wire->for_ns : UINT64_MAX;
+	uint64_t then_ns = wire_now_ns(), now_ns = then_ns, next_ns, told;
+
+	for (;;) {
+		next_ns = clock->shows_rates ? then_ns + SECOND_NS : UINT64_MAX;
+		told = sleep_until(clock, now_ns, end_ns < next_ns ? end_ns : next_ns);
+		now_ns = wire_now_ns();
+		if (told >= TOLD_STOP)
+			break;
+		if (told)
+			report_counters(wire);
+		if (now_ns >= end_ns) {
+			vnic_wire_stop(wire->wire);
+			end_ns = UINT64_MAX;
+		}
+		if (!clock->shows_rates || now_ns < then_ns + SECOND_NS)
+			continue;
+		now = take_sample(wire);
+		show_rates(wire, &now, &before, (double)(now_ns - then_ns) / 1e9);
+		before = now;
+		then_ns = now_ns;
+	}
+	if (clock->shows_rates)
+		fputs(ERASE_LINE, wire->out);
+	return NULL;
+}
+
+int wire_clock_start(struct wire_clock *clock, struct wire *wire)
+{
+	int code;
+
+	clock->wire = wire;
+	clock->shows_rates = !wire->json && isatty(fileno(wire->out));
+	clock->told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (clock->told < 0)
+		return -errno;
+	code = pthread_create(&clock->thread, NULL, keep_time, clock);
+	if (code != 0)
+		close(clock->told);
+	return -code;
+}
+
+static void tell(const struct wire_clock *clock, uint64_t what)
+{
+	ssize_t ignored = write(clock->told, &what, sizeof(what));
+
+	(void)ignored; /* it does not run over: each is taken away at once */
+}
+
+void wire_clock_ask(const struct wire_clock *clock)
+{
+	tell(clock, TOLD_REPORT);
+}
+
+void wire_clock_stop(struct wire_clock *clock)
+{
+	tell(clock, TOLD_STOP);
+	pthread_join(clock->thread, NULL);
+	close(clock->told);
 }

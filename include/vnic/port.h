@@ -127,7 +127,7 @@ enum vnic_port_counter {
 	VNIC_PORT_OUT_BYTES,
 	VNIC_PORT_OUT_SUPERPACKETS,
 	/* From here on: packets that were dropped, by reason. */
-	VNIC_PORT_DROP_DOWN,      /**< towards: the interface is down */
+	VNIC_PORT_DROP_DOWN,      /**< towards: the interface is down, or gone */
 	VNIC_PORT_DROP_NO_PEER,   /**< towards: nobody is connected */
 	VNIC_PORT_DROP_FULL,      /**< towards: its queue or socket is full */
 	VNIC_PORT_DROP_TOO_LONG,  /**< towards: longer than it can carry */

@@ -79,8 +79,8 @@ VNIC_API void vnic_wire_free(struct vnic_wire *wire);
 /**
  * Carry packets until vnic_wire_stop(), the end of a source, or an error. Starts a thread for each
  * queue but the first, which is the caller's thread; all have ended when it returns. What an
- * impairment still delays when a source ends is carried first; when the wire is stopped it is
- * dropped (VNIC_WIRE_DROP_STOPPED).
+ * impairment still delays of a source's packets when that ends or fails is carried first; all else
+ * that is delayed at the end, as when the wire is stopped, is dropped (VNIC_WIRE_DROP_STOPPED).
  * @return 0: stopped, or at its end; -ENODEV (DEVICE_GONE): an interface was deleted; what else
  *         ended a port; -EAGAIN (LIMIT): no thread to be had; -ENOMEM (MEMORY)
  */
@@ -104,7 +104,7 @@ enum vnic_wire_counter {
 	VNIC_WIRE_DROP_LOSS,    /**< lost on purpose */
 	VNIC_WIRE_DROP_RATE,    /**< it would have waited for its turn for longer than queue_ns */
 	VNIC_WIRE_DROP_MEMORY,  /**< more is being delayed than there is room for */
-	VNIC_WIRE_DROP_STOPPED, /**< still delayed when the wire was stopped */
+	VNIC_WIRE_DROP_STOPPED, /**< still delayed when the wire ended */
 	VNIC_WIRE_COUNTERS
 };
 /** "duplicated", "drop_loss", ...; NULL for none. */

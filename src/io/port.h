@@ -69,8 +69,8 @@ struct vn_port_kind {
 	 * Returns the number of packets, at least 1; -EAGAIN: there are none for now (also while
 	 * nobody is connected); -ENODATA: there will never be more: a source is at its end, and
 	 * the wire ends well once all is carried (the port has told VNIC_PORT_END or such);
-	 * any other errno ends the run with it: fill queues[queue].failure first, by
-	 * vn_error().
+	 * any other errno ends the run with it, once what came before is delivered: fill
+	 * queues[queue].failure first, by vn_error(). It is not called again in that run.
 	 */
 	int (*receive)(struct vnic_port *port, unsigned queue, struct vnic_packet *packets,
 		       unsigned count);
@@ -86,8 +86,9 @@ struct vn_port_kind {
 	 *
 	 * Returns the number of packets that are done with, normally count. Fewer, or 0: the kernel
 	 * refuses the super-packet packets[n]; the caller cuts it, sends the segments by
-	 * another call, and then goes on behind it. A negative errno ends the run: fill
-	 * queues[queue].failure first; what is not sent is not counted then.
+	 * another call, and then goes on behind it. A negative errno ends the run: what is not
+	 * sent is counted as dropped, and queues[queue].failure filled first. It may be called
+	 * again nevertheless, while what came from the port is still being delivered.
 	 */
 	int (*send)(struct vnic_port *port, unsigned queue, const struct vnic_packet *packets,
 		    unsigned count);

@@ -303,8 +303,10 @@ static int send(struct vnic_port *port, unsigned queue, const struct vnic_packet
 		const char *failed;
 		int code = vn_superpacket_send(port->device, queue, packet, count - done, &failed);
 
-		if (code == -ENODEV)
+		if (code == -ENODEV) {
+			vn_port_drop_out(port, queue, VNIC_PORT_DROP_DOWN, packet, count - done);
 			return gone(port, queue);
+		}
 		if (code > 0) {
 			note_sent(port, queue, packet, (unsigned)code, failed);
 			done += (unsigned)code;

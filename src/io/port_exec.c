@@ -11,18 +11,13 @@
  * given up its privileges (the tool has), so COMMAND gets no more than the wire itself keeps. And it
  * never gains any: no_new_privs.
  *
- * It has a session of its own, so Ctrl-C at a terminal reaches the wire, which ends it; and its
- * process group is what is ended, so a shell does not leave its children behind. Its standard input
- * is /dev/null, and its standard output our standard error: ours may be a capture or JSON that
+ * It has a session of its own, so Ctrl-C at a terminal reaches the wire, which ends it. Its standard
+ * input is /dev/null, and its standard output our standard error: ours may be a capture or JSON that
  * somebody reads.
  *
- * PR_SET_PDEATHSIG ends it where we are killed. (What a shell started in it only sees the end of the
- * socket then.) That signal comes when the thread ends that called fork(2), and the thread that runs
- * a wire may well end before the port is closed. So a thread of its own, the parent, starts each
- * COMMAND, and sleeps until that is reaped. It has the privileges of the thread that runs the wire.
- *
- * Its end is seen through a pidfd, not by SIGCHLD, which is the application's. Where the application
- * reaps every child, its status is unknown.
+ * A process stands between us and it (guard.c). So all that it started ends with it, and all of it
+ * with us, also where we are killed. That process tells of its end, so it takes no SIGCHLD, which is
+ * the application's. The thread that runs the wire forks it, so it has the privileges of that.
  *
  * An end with status 0 ends the wire well, as the end of a source does. Any other is an error,
  * which ends the wire: who waits for packets shall not wait for ever. With the restart option it is
@@ -31,8 +26,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,11 +33,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "io/backoff.h"
+#include "io/guard.h"
 #include "io/port.h"
 #include "io/seqpacket.h"
 #include "io/wait.h"
@@ -69,24 +62,18 @@ enum phase {
 	PHASE_FAILED   /* it could not be started: why says it */
 };
 
-/* The thread that COMMAND is a child of. */
-struct parent {
-	pthread_t thread;
-	sem_t has_forked, may_end;
+/* What COMMAND is made of. */
+struct birth {
 	char *command, **environment;
 	int link;
-	pid_t pid; /* or a negative errno */
 };
 
 struct exec_port {
 	char *command;
 	enum phase phase;
 	struct vn_seqpacket link;
-	struct parent parent; /* while it runs */
-	pid_t pid;
-	int watch; /* pidfd; -1: it does not run */
-	bool status_known;
-	siginfo_t status;
+	struct vn_guard guard; /* while it runs */
+	struct vn_guard_end end;
 	uint64_t started_ns;
 	uint64_t deadline_ns; /* waiting: start it; running: end it; VN_PORT_NEVER: none */
 	struct vn_backoff backoff;
@@ -106,7 +93,7 @@ static int open_exec(struct vnic_port *port, const char *rest, struct vnic_error
 	*state = (struct exec_port){
 		.command = port->specification + (rest - port->specification),
 		.link = VN_SEQPACKET_INITIAL,
-		.watch = -1,
+		.guard = VN_GUARD_NONE,
 		.deadline_ns = VN_PORT_NEVER,
 	};
 	port->state = state;
@@ -165,87 +152,28 @@ static bool place_descriptors(int link)
 }
 
 /* In the child. Only what signal-safety(7) allows: other threads may have held any lock. */
-static _Noreturn void become(char *command, char **environment, int link, pid_t parent)
+static void become(void *argument)
 {
+	const struct birth *birth = argument;
 	char shell[] = "sh", option[] = "-c";
-	char *arguments[] = {shell, option, command, NULL};
+	char *arguments[] = {shell, option, birth->command, NULL};
 	sigset_t none;
 
-	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (getppid() != parent) /* it died before that */
-		_exit(NOT_FOUND);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	for (int number = 1; number < NSIG; number++)
 		signal(number, SIG_DFL);
-	if (!place_descriptors(link))
+	if (!place_descriptors(birth->link))
 		_exit(NOT_FOUND);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execve("/bin/sh", arguments, environment);
+	execve("/bin/sh", arguments, birth->environment);
 	_exit(NOT_FOUND);
-}
-
-/* All signals are blocked: one that comes now must not end in a handler of ours in the child. */
-static void *be_parent(void *argument)
-{
-	struct parent *parent = argument;
-	pid_t self = getpid(), pid = fork();
-
-	if (pid == 0)
-		become(parent->command, parent->environment, parent->link, self);
-	parent->pid = pid < 0 ? -errno : pid;
-	sem_post(&parent->has_forked);
-	while (sem_wait(&parent->may_end) < 0)
-		;
-	return NULL;
-}
-
-static void end_parent(struct parent *parent)
-{
-	sem_post(&parent->may_end);
-	pthread_join(parent->thread, NULL);
-	sem_destroy(&parent->has_forked);
-	sem_destroy(&parent->may_end);
-}
-
-/* Returns its number, or a negative errno. */
-static pid_t fork_command(struct exec_port *state, char **environment, int link)
-{
-	struct parent *parent = &state->parent;
-	pid_t pid;
-	int code;
-
-	parent->command = state->command;
-	parent->environment = environment;
-	parent->link = link;
-	sem_init(&parent->has_forked, 0, 0);
-	sem_init(&parent->may_end, 0, 0);
-	code = vn_thread_start(&parent->thread, be_parent, parent);
-	if (code < 0) {
-		sem_destroy(&parent->has_forked);
-		sem_destroy(&parent->may_end);
-		return code;
-	}
-	while (sem_wait(&parent->has_forked) < 0)
-		;
-	pid = parent->pid;
-	if (pid < 0)
-		end_parent(parent);
-	return pid;
-}
-
-/* End its process group; it was not reaped, so the number is still its own. */
-static void signal_command(const struct exec_port *state, int number)
-{
-	if (kill(-state->pid, number) < 0) /* it has not called setsid() yet */
-		kill(state->pid, number);
 }
 
 /* Wait for it at most until then. True: it has ended. */
 static bool wait_for_end(const struct exec_port *state, uint64_t until_ns)
 {
-	struct pollfd watch = {.fd = state->watch, .events = POLLIN};
+	struct pollfd watch = {.fd = state->guard.control, .events = POLLIN};
 	uint64_t now_ns = vn_now_ns();
 
 	for (;;) {
@@ -259,25 +187,10 @@ static bool wait_for_end(const struct exec_port *state, uint64_t until_ns)
 	}
 }
 
-/* It has ended, or is about to: take its status, and end what it left running. */
+/* It has ended, or is about to. */
 static void reap(struct exec_port *state)
 {
-	int code;
-
-	do /* it keeps its number until it is reaped */
-		code = waitid(P_PID, (id_t)state->pid, &state->status, WEXITED | WNOWAIT);
-	while (code < 0 && errno == EINTR);
-	state->status_known = code == 0;
-	if (code == 0) {
-		kill(-state->pid, SIGKILL);
-		do
-			code = waitid(P_PID, (id_t)state->pid, &state->status, WEXITED);
-		while (code < 0 && errno == EINTR);
-	}
-	end_parent(&state->parent);
-	if (state->watch >= 0)
-		close(state->watch);
-	state->watch = -1;
+	vn_guard_reap(&state->guard, &state->end);
 	state->phase = PHASE_ENDED;
 	state->deadline_ns = VN_PORT_NEVER;
 }
@@ -300,33 +213,21 @@ static int start(struct vnic_port *port, uint64_t now_ns)
 				       "cannot make a socket for '%s'", state->command);
 	}
 	vn_seqpacket_widen(sockets[1]);
-	state->pid = fork_command(state, environment, sockets[1]);
+	code = vn_guard_start(&state->guard, become,
+			      &(struct birth){state->command, environment, sockets[1]});
 	close(sockets[1]);
 	free(environment);
-	if (state->pid < 0) {
+	if (code < 0) {
 		close(sockets[0]);
-		return vn_error_system(&state->why, state->pid, VNIC_CAUSE_LIMIT, "cannot run '%s'",
+		return vn_error_system(&state->why, code, VNIC_CAUSE_LIMIT, "cannot run '%s'",
 				       state->command);
 	}
 	vn_seqpacket_begin(&state->link, sockets[0]);
-	state->watch = (int)syscall(SYS_pidfd_open, state->pid, 0);
-	code = state->watch < 0 ? -errno : 0;
 	state->phase = PHASE_RUNNING;
 	state->started_ns = now_ns;
 	state->deadline_ns = VN_PORT_NEVER;
-	if (code == -ESRCH) { /* the application has reaped it */
-		reap(state);
-		return 0;
-	}
-	if (code < 0) {
-		signal_command(state, SIGKILL);
-		reap(state);
-		vn_seqpacket_end(&state->link);
-		return vn_error_system(&state->why, code, VNIC_CAUSE_SYSTEM, "cannot watch '%s'",
-				       state->command);
-	}
 	vn_port_tell(port, VNIC_PORT_COMMAND_STARTED, "'%s' runs as process %d", state->command,
-		     (int)state->pid);
+		     (int)state->guard.command);
 	return 0;
 }
 
@@ -357,7 +258,7 @@ static uint64_t advance(struct vnic_port *port, uint64_t now_ns)
 	    (state->phase == PHASE_WAITING && now_ns >= state->deadline_ns))
 		try_to_start(port, now_ns);
 	else if (state->phase == PHASE_RUNNING && now_ns >= state->deadline_ns) {
-		signal_command(state, SIGKILL); /* the watch tells the rest */
+		vn_guard_signal(&state->guard, SIGKILL); /* the watch tells the rest */
 		state->deadline_ns = VN_PORT_NEVER;
 	}
 	return state->deadline_ns;
@@ -368,11 +269,11 @@ static uint64_t advance(struct vnic_port *port, uint64_t now_ns)
 /* "ended with status 3", "was killed by signal 9" */
 static void describe_end(const struct exec_port *state, char *text, size_t size)
 {
-	int number = state->status.si_status;
+	int number = state->end.number;
 
-	if (!state->status_known)
+	if (!state->end.is_known)
 		snprintf(text, size, "ended");
-	else if (state->status.si_code != CLD_EXITED)
+	else if (state->end.is_signal)
 		snprintf(text, size, "was killed by signal %d", number);
 	else if (number == NOT_FOUND)
 		snprintf(text, size, "ended with status %d (command not found)", number);
@@ -387,8 +288,7 @@ static void describe_end(const struct exec_port *state, char *text, size_t size)
 static int finish(struct vnic_port *port)
 {
 	struct exec_port *state = port->state;
-	bool is_good = state->status_known && state->status.si_code == CLD_EXITED &&
-		       state->status.si_status == 0;
+	bool is_good = state->end.is_known && !state->end.is_signal && state->end.number == 0;
 	char end[96];
 	uint64_t now_ns, wait_ns;
 
@@ -462,8 +362,8 @@ static unsigned poll_exec(struct vnic_port *port, unsigned queue, bool want_room
 	unsigned count = 0;
 
 	(void)queue;
-	if (state->watch >= 0) {
-		descriptors[count].fd = state->watch;
+	if (state->guard.control >= 0) {
+		descriptors[count].fd = state->guard.control;
 		descriptors[count++].events = POLLIN;
 	}
 	return count + vn_seqpacket_poll(&state->link, want_room, descriptors + count);
@@ -476,7 +376,7 @@ static int ready(struct vnic_port *port, unsigned queue, const struct pollfd *de
 
 	(void)queue;
 	for (unsigned i = 0; i < count; i++)
-		if (descriptors[i].revents && descriptors[i].fd == state->watch)
+		if (descriptors[i].revents && descriptors[i].fd == state->guard.control)
 			reap(state);
 	return 0;
 }
@@ -490,9 +390,9 @@ static void close_exec(struct vnic_port *port)
 	vn_seqpacket_end(&state->link); /* it reads what is left, and then sees the end */
 	if (state->phase == PHASE_RUNNING) {
 		if (!wait_for_end(state, vn_now_ns() + NOTICE_NS)) {
-			signal_command(state, SIGTERM);
+			vn_guard_signal(&state->guard, SIGTERM);
 			if (!wait_for_end(state, vn_now_ns() + TERMINATE_NS))
-				signal_command(state, SIGKILL);
+				vn_guard_signal(&state->guard, SIGKILL);
 		}
 		reap(state);
 	}

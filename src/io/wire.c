@@ -22,6 +22,10 @@
  * burst is at its end. So segments of several super-packets and plain packets between them are sent
  * by one call.
  *
+ * A port that fails ends the run, but not at once: what an impairment still delays of its packets is
+ * delivered first, as at the end of a source. Meanwhile nothing more is read from it, and what goes
+ * towards it is dropped by its send. So no packet is forgotten on any way out of here.
+ *
  * A port may refuse a super-packet though it said that it takes such (device/superpacket.c says
  * why). That one is cut then, into an outlet of its own, since the first still holds what follows.
  *
@@ -89,7 +93,8 @@ struct vnic_wire {
 
 /* Ending. */
 
-static int end_run(struct worker *worker, struct vnic_port *culprit, int code)
+/* Say why the run ends, or will: the first reason counts. */
+static void note_reason(struct worker *worker, struct vnic_port *culprit, int code)
 {
 	struct vnic_wire *wire = worker->wire;
 
@@ -98,8 +103,20 @@ static int end_run(struct worker *worker, struct vnic_port *culprit, int code)
 		wire->culprit = culprit;
 		wire->culprit_queue = worker->index;
 	}
-	vn_wake(wire->stop);
+}
+
+static int end_run(struct worker *worker, struct vnic_port *culprit, int code)
+{
+	note_reason(worker, culprit, code);
+	vn_wake(worker->wire->stop);
 	return -1;
+}
+
+/* A port has failed: the run ends when all that came from it is delivered. */
+static void fail_port(struct worker *worker, struct vnic_port *port, int code)
+{
+	note_reason(worker, port, code);
+	worker->lanes[port == worker->wire->ports[0] ? VNIC_FORWARD : VNIC_BACKWARD].ended = true;
 }
 
 void vnic_wire_stop(struct vnic_wire *wire)
@@ -128,9 +145,9 @@ enum sink {
 	SINK_IMPAIR
 };
 
-static int cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet);
+static void cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet);
 
-static int send_outlet(struct worker *worker, struct lane *lane, struct vn_outlet *outlet)
+static void send_outlet(struct worker *worker, struct lane *lane, struct vn_outlet *outlet)
 {
 	struct vnic_port *to = lane->to;
 	unsigned done = 0;
@@ -139,34 +156,32 @@ static int send_outlet(struct worker *worker, struct lane *lane, struct vn_outle
 		int code = to->kind->send(to, worker->index, outlet->packets + done,
 					  outlet->count - done);
 
-		if (code < 0)
-			return end_run(worker, to, code);
+		if (code < 0) { /* it has dropped the rest */
+			fail_port(worker, to, code);
+			return;
+		}
 		done += (unsigned)code;
-		if (done < outlet->count && cut_refused(worker, lane, &outlet->packets[done++]) < 0)
-			return -1;
+		if (done < outlet->count)
+			cut_refused(worker, lane, &outlet->packets[done++]);
 	}
-	return 0;
 }
 
-static int empty(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet)
+static void empty(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet)
 {
-	int code = 0;
-
 	if (outlet->count == 0)
-		return 0;
+		return;
 	if (sink == SINK_PORT)
-		code = send_outlet(worker, lane, outlet);
+		send_outlet(worker, lane, outlet);
 	else
 		for (unsigned i = 0; i < outlet->count; i++)
 			vn_impair_put(lane->impair, &outlet->packets[i], worker->now_ns);
 	outlet->count = 0;
 	outlet->used_bytes = 0;
-	return code;
 }
 
 /* Cut a super-packet into an outlet, which is emptied as often as it is full. */
-static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet,
-	       const struct vnic_packet *packet)
+static void cut(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet,
+		const struct vnic_packet *packet)
 {
 	struct vnic_segmenter segmenter;
 	unsigned expected = vn_port_segments(packet);
@@ -174,26 +189,24 @@ static int cut(struct worker *worker, struct lane *lane, enum sink sink, struct 
 
 	if (made < 0) {
 		vn_port_count(lane->from, worker->index, VNIC_PORT_DROP_MALFORMED, expected);
-		return 0;
+		return;
 	}
 	/* Bytes behind the IP packet made it look longer than it was. */
 	vn_port_count(lane->from, worker->index, VNIC_PORT_IN_PACKETS, (uint64_t)made - expected);
 	while (vn_outlet_cut(outlet, &segmenter) > 0)
-		if (outlet->count == VNIC_BURST_PACKETS && empty(worker, lane, sink, outlet) < 0)
-			return -1;
-	return 0;
+		if (outlet->count == VNIC_BURST_PACKETS)
+			empty(worker, lane, sink, outlet);
 }
 
-static int cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet)
+static void cut_refused(struct worker *worker, struct lane *lane, const struct vnic_packet *packet)
 {
-	if (cut(worker, lane, SINK_PORT, &worker->again, packet) < 0)
-		return -1;
-	return empty(worker, lane, SINK_PORT, &worker->again);
+	cut(worker, lane, SINK_PORT, &worker->again, packet);
+	empty(worker, lane, SINK_PORT, &worker->again);
 }
 
-/* Bring packets into a form that the sink takes, and put them there. Returns 0, or -1: over. */
-static int convey(struct worker *worker, struct lane *lane, enum sink sink,
-		  struct vnic_packet *packets, unsigned count)
+/* Bring packets into a form that the sink takes, and put them there. */
+static void convey(struct worker *worker, struct lane *lane, enum sink sink,
+		   struct vnic_packet *packets, unsigned count)
 {
 	struct vn_outlet *outlet = &worker->outlet;
 	struct vnic_port *to = lane->to;
@@ -217,8 +230,7 @@ static int convey(struct worker *worker, struct lane *lane, enum sink sink,
 			continue;
 		}
 		if (!vn_offloads_take(offloads, packet) && packet->gso_type != VNIC_GSO_NONE) {
-			if (cut(worker, lane, sink, outlet, packet) < 0)
-				return -1;
+			cut(worker, lane, sink, outlet, packet);
 			continue;
 		}
 		if (!vn_offloads_take(offloads, packet) &&
@@ -227,10 +239,10 @@ static int convey(struct worker *worker, struct lane *lane, enum sink sink,
 			continue;
 		}
 		outlet->packets[outlet->count++] = *packet;
-		if (outlet->count == VNIC_BURST_PACKETS && empty(worker, lane, sink, outlet) < 0)
-			return -1;
+		if (outlet->count == VNIC_BURST_PACKETS)
+			empty(worker, lane, sink, outlet);
 	}
-	return empty(worker, lane, sink, outlet);
+	empty(worker, lane, sink, outlet);
 }
 
 /* Merging. */
@@ -254,8 +266,8 @@ static unsigned merge(struct worker *worker, struct lane *lane, struct vnic_pack
 				count, worker->wire->layer, what);
 }
 
-/* Receiving. Returns how many packets there were, or -1: the run is over. */
-static int serve(struct worker *worker, struct lane *lane)
+/* Receiving. Returns how many packets there were. */
+static unsigned serve(struct worker *worker, struct lane *lane)
 {
 	struct vnic_packet *packets = vnic_burst_packets(worker->burst);
 	struct vnic_port *from = lane->from, *to = lane->to;
@@ -274,14 +286,12 @@ static int serve(struct worker *worker, struct lane *lane)
 	}
 	vnic_burst_reset(worker->burst);
 	count = from->kind->receive(from, worker->index, packets, wanted);
-	if (count == -EAGAIN)
-		return 0;
-	if (count == -ENODATA) {
+	if (count == -ENODATA)
 		lane->ended = true;
-		return 0;
-	}
+	else if (count < 0 && count != -EAGAIN)
+		fail_port(worker, from, count);
 	if (count < 0)
-		return end_run(worker, from, count);
+		return 0;
 	worker->now_ns = vn_now_ns();
 	vn_spin_traffic(&worker->spin, worker->now_ns);
 	vn_port_count_in(from, worker->index, packets, (unsigned)count);
@@ -289,13 +299,12 @@ static int serve(struct worker *worker, struct lane *lane)
 	left = (unsigned)count;
 	if (!lane->impair && !from->gives_superpackets)
 		left = merge(worker, lane, packets, left);
-	if (convey(worker, lane, lane->impair ? SINK_IMPAIR : SINK_PORT, packets, left) < 0)
-		return -1;
-	return count;
+	convey(worker, lane, lane->impair ? SINK_IMPAIR : SINK_PORT, packets, left);
+	return (unsigned)count;
 }
 
 /* Let go what was delayed for long enough. As above. */
-static int serve_delayed(struct worker *worker, struct lane *lane)
+static unsigned serve_delayed(struct worker *worker, struct lane *lane)
 {
 	struct vnic_packet *packets;
 	unsigned count;
@@ -305,9 +314,8 @@ static int serve_delayed(struct worker *worker, struct lane *lane)
 	packets = vnic_burst_packets(worker->delayed);
 	vnic_burst_reset(worker->delayed);
 	count = vn_impair_take(lane->impair, worker->now_ns, packets, VNIC_BURST_PACKETS);
-	if (convey(worker, lane, SINK_PORT, packets, merge(worker, lane, packets, count)) < 0)
-		return -1;
-	return (int)count;
+	convey(worker, lane, SINK_PORT, packets, merge(worker, lane, packets, count));
+	return count;
 }
 
 /* True where a source is at its end and all that came from it is delivered. */
@@ -341,8 +349,8 @@ static struct interest ask(struct worker *worker, unsigned number, struct pollfd
 	return interest;
 }
 
-/* What the descriptors told, and what the time is. Returns 0, or -1: the run is over. */
-static int serve_port(struct worker *worker, unsigned number, struct interest interest)
+/* What the descriptors told, and what the time is. */
+static void serve_port(struct worker *worker, unsigned number, struct interest interest)
 {
 	struct vnic_port *port = worker->wire->ports[number];
 	bool is_ready = false;
@@ -355,7 +363,7 @@ static int serve_port(struct worker *worker, unsigned number, struct interest in
 		if (code == -ENODATA)
 			worker->lanes[number].ended = true;
 		else if (code < 0)
-			return end_run(worker, port, code);
+			fail_port(worker, port, code);
 	}
 	if (worker->index == 0 && port->kind->advance &&
 	    (is_ready || port->deadline_changed ||
@@ -363,7 +371,6 @@ static int serve_port(struct worker *worker, unsigned number, struct interest in
 		port->deadline_changed = false;
 		worker->deadlines_ns[number] = port->kind->advance(port, worker->now_ns);
 	}
-	return 0;
 }
 
 static uint64_t find_deadline(const struct worker *worker)
@@ -404,8 +411,7 @@ static int wait_or_look(struct worker *worker, bool wait)
 	if (count > 0 && descriptors[0].revents)
 		return -1;
 	for (unsigned i = 0; i < 2; i++)
-		if (serve_port(worker, i, interests[i]) < 0)
-			return -1;
+		serve_port(worker, i, interests[i]);
 	return 0;
 }
 
@@ -428,22 +434,20 @@ static void pin(const struct worker *worker)
 	}
 }
 
+/* Returns how many packets there were, or -1: the run is over. */
 static int serve_all(struct worker *worker)
 {
-	int sum = 0;
+	unsigned sum = 0;
 
 	for (unsigned i = 0; i < 2; i++) {
 		struct lane *lane = &worker->lanes[i];
-		int count = serve(worker, lane);
-		int delayed = count < 0 ? -1 : serve_delayed(worker, lane);
 
-		if (delayed < 0)
-			return -1;
+		sum += serve(worker, lane);
+		sum += serve_delayed(worker, lane);
 		if (is_done(worker, lane))
 			return end_run(worker, NULL, 0);
-		sum += count + delayed;
 	}
-	return sum;
+	return (int)sum;
 }
 
 static void *work(void *argument)

@@ -102,10 +102,9 @@ void vnic_connection_offer(struct vnic_connection *connection, uint64_t end_offs
 {
 	uint64_t end = end_offset == UINT64_MAX ? UINT64_MAX : end_offset + 1;
 
-	if (connection->fin_wanted)
-		return;
+	/* What was not there when it was read is there now, even if nothing is added. */
 	connection->is_starved = false;
-	if (end > connection->end)
+	if (end > connection->end && !connection->fin_wanted)
 		connection->end = end;
 	vn_tcp_pend(connection);
 }
@@ -182,6 +181,7 @@ void vnic_connection_query(const struct vnic_connection *connection,
 		received = connection->fin_at;
 	*info = (struct vnic_connection_info){
 		.state = states[connection->state],
+		.opened_ns = connection->opened_ns,
 		.sent_bytes = payload_before(connection, connection->nxt),
 		.acked_bytes = payload_before(connection, connection->una),
 		.received_bytes = received > 0 ? received - 1 : 0,

@@ -158,6 +158,7 @@ struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_
 	connection->rto_ns = VN_SECOND_NS;
 	connection->alarm_ns = connection->ack_ns = connection->life_ns = VN_TCP_NEVER;
 	connection->reorder_ns = VN_TCP_NEVER;
+	connection->opened_ns = stack->now_ns;
 	connection->heard_ns = connection->progress_ns = connection->sent_ns = stack->now_ns;
 	connection->quick_acks = 16;
 	vn_tcp_flight_init(&connection->flight);

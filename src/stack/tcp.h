@@ -118,6 +118,7 @@ struct vnic_connection {
 	uint32_t irs;
 	uint32_t unacknowledged_bytes; /* received in order since the last ACK */
 	uint64_t rcv_nxt;
+	uint32_t room_most_bytes; /* that its user ever had */
 	uint64_t rcv_edge;     /* of the window that was offered */
 	uint64_t acknowledged; /* the last position that we acknowledged */
 	uint64_t fin_at;
@@ -135,6 +136,7 @@ struct vnic_connection {
 	uint64_t
 		life_ns; /* when to look whether the other end is still there; the end of TIME-WAIT */
 	uint64_t keepalive_ns; /* when the last probe of an idle connection went out */
+	uint64_t opened_ns;    /* when it was made */
 	uint64_t heard_ns;     /* when the last segment came */
 	uint64_t progress_ns;  /* when something was acknowledged, or nothing was in flight */
 	uint64_t sent_ns;      /* when the last data was sent */

@@ -67,14 +67,18 @@ static void take_sacks(struct vnic_connection *connection, const struct vn_tcp_s
 	}
 }
 
-static void begin_recovery(struct vnic_connection *connection, uint32_t lost_bytes)
+/*
+ * What was in flight is all that was not acknowledged before this ACK (RFC 5681 section 2). Without what is
+ * SACKed by now it would be next to nothing, where one ACK is about a whole super-segment.
+ */
+static void begin_recovery(struct vnic_connection *connection, uint32_t acked_bytes)
 {
 	connection->is_recovering = true;
 	connection->is_timed_out = false;
 	connection->undo_possible = false;
 	connection->recovery_end = connection->nxt;
 	vn_tcp_congestion_lost(&connection->congestion, connection->mss_bytes,
-			       vn_tcp_flight_pipe(&connection->flight) + lost_bytes,
+			       connection->flight.bytes + acked_bytes,
 			       connection->stack->now_ns);
 }
 
@@ -122,7 +126,7 @@ void vn_tcp_detect(struct vnic_connection *connection, const struct vn_tcp_arriv
 	uint32_t lost_bytes = detect(connection, arrival), delivered = 0;
 
 	if (lost_bytes > 0 && !connection->is_recovering)
-		begin_recovery(connection, lost_bytes);
+		begin_recovery(connection, arrival ? arrival->acked_bytes : 0);
 	if (!connection->is_recovering || connection->is_timed_out)
 		return;
 	if (arrival)
@@ -134,14 +138,14 @@ void vn_tcp_detect(struct vnic_connection *connection, const struct vn_tcp_arriv
 }
 
 /* A tail was probed, and its end is acknowledged (RFC 8985 section 7.4). */
-static void end_tail_probe(struct vnic_connection *connection, bool has_dsack)
+static void end_tail_probe(struct vnic_connection *connection, const struct vn_tcp_arrival *arrival)
 {
 	if (!connection->tail_probed || connection->una < connection->tail_end)
 		return;
 	connection->tail_probed = false;
 	/* The probe repaired a loss, which nobody else has seen. */
-	if (connection->tail_resent && !has_dsack && !connection->is_recovering) {
-		begin_recovery(connection, 0);
+	if (connection->tail_resent && !arrival->has_dsack && !connection->is_recovering) {
+		begin_recovery(connection, arrival->acked_bytes);
 		end_recovery(connection);
 	}
 }
@@ -159,13 +163,14 @@ static void undo_recovery(struct vnic_connection *connection, const struct vn_tc
 	connection->undo_possible = false;
 }
 
-static void answer_mark(struct vnic_connection *connection, const struct vn_tcp_segment *segment)
+static void answer_mark(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
+			const struct vn_tcp_arrival *arrival)
 {
 	if (!connection->has_ecn || !(segment->tcp.flags & VNIC_TCP_ECE) ||
-	    connection->una < connection->mark_end || connection->is_recovering)
+	    connection->una <= connection->mark_end || connection->is_recovering)
 		return;
 	vn_tcp_congestion_marked(&connection->congestion, connection->mss_bytes,
-				 vn_tcp_flight_pipe(&connection->flight),
+				 connection->flight.bytes + arrival->acked_bytes,
 				 connection->stack->now_ns);
 	connection->mark_end = connection->nxt;
 	connection->say_reduced = true;
@@ -240,8 +245,8 @@ void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segmen
 		undo_recovery(connection, segment);
 	if (!connection->has_sack)
 		count_duplicate(connection, segment, window_changed, &arrival);
-	answer_mark(connection, segment);
-	end_tail_probe(connection, arrival.has_dsack);
+	answer_mark(connection, segment, &arrival);
+	end_tail_probe(connection, &arrival);
 	if (connection->is_recovering && connection->una >= connection->recovery_end)
 		end_recovery(connection);
 	if (arrival.acked_bytes > 0 && (!connection->is_recovering || connection->is_timed_out))

@@ -270,8 +270,12 @@ static vn_verdict input_early(struct vnic_connection *connection, uint64_t begin
 /* When to acknowledge what came in order. */
 static void plan_ack(struct vnic_connection *connection)
 {
-	if (connection->unacknowledged_bytes == 0)
+	if (connection->unacknowledged_bytes == 0) {
+		/* Nothing could be taken, or all was there already: the other end must hear of it. */
+		if (connection->ack_now)
+			vn_tcp_pend(connection);
 		return;
+	}
 	if (connection->unacknowledged_bytes >= 2u * connection->mss_bytes ||
 	    connection->quick_acks > 0 || connection->options.no_delayed_ack ||
 	    connection->queue.bytes > 0 || connection->echo_mark) {

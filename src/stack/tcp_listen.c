@@ -239,9 +239,10 @@ static vn_verdict send_cookie(struct vnic_stack *stack, struct vnic_listener *li
 	uint16_t mss = theirs->has_mss ? theirs->mss_bytes : mss_values[0];
 	unsigned index = 7;
 
-	/* Resources of the network are ours to spare as well: it is bounded as errors are. */
-	if (!vn_error_allowed(stack))
-		return VNIC_STACK_DROP_BACKLOG;
+	/*
+	 * Not bounded in its rate as errors are: an answer is no longer than the SYN, and in a flood that
+	 * uses up the rate those who mean it would not get through.
+	 */
 	while (index > 0 && mss_values[index] > mss)
 		index--;
 	if (theirs->has_timestamps && !ours->no_timestamps) {

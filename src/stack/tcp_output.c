@@ -81,7 +81,7 @@ uint32_t vn_tcp_payload_most(const struct vnic_connection *connection)
 	return connection->mss_bytes - (uint32_t)build_options(connection, bytes);
 }
 
-static uint32_t room_of(const struct vnic_connection *connection)
+static uint32_t room_of(struct vnic_connection *connection)
 {
 	uint32_t most = connection->options.window_bytes;
 	size_t room = most;
@@ -89,16 +89,20 @@ static uint32_t room_of(const struct vnic_connection *connection)
 	if (!connection->has_scale && most > UINT16_MAX)
 		most = UINT16_MAX;
 	if (connection->operations && connection->operations->room)
-		room = connection->operations->room((struct vnic_connection *)connection,
-						    connection->user);
-	return room < most ? (uint32_t)room : most;
+		room = connection->operations->room(connection, connection->user);
+	if (room > most)
+		room = most;
+	if (room > connection->room_most_bytes && connection->operations)
+		connection->room_most_bytes = (uint32_t)room;
+	return (uint32_t)room;
 }
 
 /* The window to be written into a segment; moves its edge. */
 static uint16_t offer_window(struct vnic_connection *connection)
 {
-	uint32_t step = connection->options.window_bytes / 2, left;
 	uint64_t edge = connection->rcv_nxt + room_of(connection);
+	/* Half of what its user has room for, which may be less than window_bytes. */
+	uint32_t step = connection->room_most_bytes / 2, left;
 
 	if (step > connection->mss_bytes)
 		step = connection->mss_bytes;
@@ -114,10 +118,10 @@ static uint16_t offer_window(struct vnic_connection *connection)
 }
 
 /* True if the other end should hear of room that it does not know of (it may be waiting for it). */
-static bool wants_update(const struct vnic_connection *connection)
+static bool wants_update(struct vnic_connection *connection)
 {
 	uint64_t left = connection->rcv_edge - connection->rcv_nxt;
-	uint32_t half = connection->options.window_bytes / 2, step = 2u * connection->mss_bytes;
+	uint32_t half = connection->room_most_bytes / 2, step = 2u * connection->mss_bytes;
 	uint64_t edge;
 
 	if (left > half || connection->fin_known || connection->is_closing)
@@ -253,7 +257,7 @@ void vn_tcp_send_ack(struct vnic_connection *connection)
 	vn_tcp_send_bare(connection, connection->nxt, VNIC_TCP_ACK);
 }
 
-static uint16_t syn_window(const struct vnic_connection *connection)
+static uint16_t syn_window(struct vnic_connection *connection)
 {
 	uint32_t room = room_of(connection);
 
@@ -326,7 +330,7 @@ static uint32_t super_bytes(const struct vnic_connection *connection, uint32_t m
 {
 	uint32_t room = PAYLOAD_MOST - (uint32_t)headers_bytes(connection) - VN_TCP_OPTIONS_BYTES;
 
-	if (connection->stack->options.plain || !connection->has_link)
+	if (connection->stack->options.plain || !connection->has_link || most > room)
 		return most;
 	return room - room % most;
 }

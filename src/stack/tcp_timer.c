@@ -20,6 +20,7 @@
 #define GRANULARITY_NS VN_TCP_MILLISECOND_NS
 #define RTO_MOST_NS (60 * VN_SECOND_NS)
 #define DELAYED_ACK_NS (60 * VN_TCP_MILLISECOND_NS) /* Linux delays by 40 ms at least */
+#define PROBE_LEAST_NS (10 * VN_TCP_MILLISECOND_NS) /* as others do: the other end has to wake up */
 #define SYN_RETRIES 6
 #define SYN_ACK_RETRIES 5
 #define CLOSE_WAIT_NS (60 * VN_SECOND_NS) /* of vnic_connection_close() */
@@ -113,8 +114,8 @@ static uint64_t probe_ns(const struct vnic_connection *connection)
 
 	if (connection->flight.bytes <= connection->mss_bytes)
 		probe += DELAYED_ACK_NS;
-	if (probe < 2 * VN_TCP_MILLISECOND_NS)
-		probe = 2 * VN_TCP_MILLISECOND_NS;
+	if (probe < PROBE_LEAST_NS)
+		probe = PROBE_LEAST_NS;
 	return probe < timeout ? probe : timeout;
 }
 

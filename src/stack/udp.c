@@ -192,8 +192,6 @@ static void collect(struct vnic_stack *stack, struct vnic_endpoint *endpoint,
 {
 	struct vn_udp *udp = stack->udp;
 
-	if (udp->burst.endpoint != endpoint || udp->burst.count == VNIC_BURST_PACKETS)
-		vn_udp_flush(stack);
 	udp->burst.endpoint = endpoint;
 	udp->burst.links[udp->burst.count] = input->link;
 	udp->burst.datagrams[udp->burst.count++] = *datagram;
@@ -206,15 +204,25 @@ static void collect(struct vnic_stack *stack, struct vnic_endpoint *endpoint,
 		vn_udp_flush(stack);
 }
 
-/* The endpoint for a flow, perhaps the same as that of the datagram before. */
-static struct vnic_endpoint *endpoint_of(const struct vnic_stack *stack,
-					 const struct vnic_flow *flow, bool group)
+/*
+ * The endpoint for a flow, perhaps the same as that of the datagram before. What is collected for
+ * another is handed out first, which may close this one.
+ */
+static struct vnic_endpoint *endpoint_of(struct vnic_stack *stack, const struct vnic_flow *flow,
+					 bool group)
 {
 	const struct vn_udp *udp = stack->udp;
+	struct vnic_endpoint *endpoint;
+	unsigned count = udp->burst.count;
 
-	if (udp->burst.count > 0 &&
-	    vn_udp_same_flow(&udp->burst.datagrams[udp->burst.count - 1].flow, flow))
+	if (count > 0 && count < VNIC_BURST_PACKETS &&
+	    vn_udp_same_flow(&udp->burst.datagrams[count - 1].flow, flow))
 		return udp->burst.endpoint;
+	endpoint = look_up(stack, flow, group);
+	if (!endpoint || count == 0 ||
+	    (endpoint == udp->burst.endpoint && count < VNIC_BURST_PACKETS))
+		return endpoint;
+	vn_udp_flush(stack);
 	return look_up(stack, flow, group);
 }
 

@@ -496,26 +496,26 @@ def cases(table):
 
 @cases(IPV4)
 def test_ipv4(netns, vnic, case):
-    host = vnic.host(PREFIX[4])
+    host = vnic.host(PREFIX[4], "--service", "none")
     check(netns, host, Stranger(netns, host, 4), case)
 
 
 @cases(IPV6)
 def test_ipv6(netns, vnic, case):
-    host = vnic.host(PREFIX[6])
+    host = vnic.host(PREFIX[6], "--service", "none")
     check(netns, host, Stranger(netns, host, 6), case)
 
 
 @cases([case for case in IPV4 if case[0] in ("19 bytes", "header checksum", "option of length 0",
                                              "fragments overlap", "land", "tiny fragments")])
 def test_ipv4_on_ethernet(netns, vnic, case):
-    host = vnic.host(PREFIX[4], "--tap")
+    host = vnic.host(PREFIX[4], "--tap", "--service", "none")
     check(netns, host, Stranger(netns, host, 4), case)
 
 
 @cases(ETHERNET)
 def test_ethernet(netns, vnic, case):
-    host = vnic.host(PREFIX[4], "--tap")
+    host = vnic.host(PREFIX[4], "--tap", "--service", "none")
     stranger = Stranger(netns, host, 4)
     name, packet, counters, answer = case
     wire = Ether(bytes(packet(stranger.mac))) if name != "type and nothing else" else packet(stranger.mac)
@@ -524,13 +524,13 @@ def test_ethernet(netns, vnic, case):
 
 @cases(NEIGHBOUR)
 def test_neighbour(netns, vnic, case):
-    host = vnic.host(PREFIX[6], "--tap")
+    host = vnic.host(PREFIX[6], "--tap", "--service", "none")
     check(netns, host, Stranger(netns, host, 6), case)
 
 
 def test_neighbour_probe(netns, vnic):
     """RFC 4861 section 7.2.4: who probes has no address yet, so all are told."""
-    host = vnic.host(PREFIX[6], "--tap")
+    host = vnic.host(PREFIX[6], "--tap", "--service", "none")
     stranger = Stranger(netns, host, 6)
     stranger.wait_settled()
     stranger.wire.send(solicitation(source="::", options=Raw(b"")))
@@ -543,7 +543,7 @@ def test_neighbour_probe(netns, vnic):
 
 def test_port_unreachable_quotes_what_it_is_about(netns, vnic):
     """The IP header and at least 8 bytes, unchanged: else no socket can be told."""
-    host = vnic.host(PREFIX[4], PREFIX[6])
+    host = vnic.host(PREFIX[4], PREFIX[6], "--service", "none")
     sent = udp4(id=77, ttl=9)
     answer, = Stranger(netns, host, 4).exchange(sent)
     quoted = bytes(answer[ICMP].payload)
@@ -556,7 +556,7 @@ def test_port_unreachable_quotes_what_it_is_about(netns, vnic):
 
 def test_checksums_of_answers(netns, vnic):
     """Scapy computes each anew and must come to the same. (The kernel does for ping.)"""
-    host = vnic.host(PREFIX[4], PREFIX[6])
+    host = vnic.host(PREFIX[4], PREFIX[6], "--service", "none")
     exchanges = {4: [udp4(), echo4(), tcp4(flags="S"), ip4(proto=253) / Raw(DATA)],
                  6: [udp6(), echo6(), tcp6(flags="S"), raw6(253, DATA)]}
     for family, packets in exchanges.items():
@@ -616,7 +616,7 @@ families = pytest.mark.parametrize("family", [4, 6])
 @kinds
 @families
 def test_random_bytes(netns, vnic, kind, family):
-    host = vnic.host(PREFIX[family], *KINDS[kind])
+    host = vnic.host(PREFIX[family], *KINDS[kind], "--service", "none")
     stranger = Stranger(netns, host, family)
     head = bytes(stranger.frame(Raw(b"")))[:14] if kind == "tap" else b""
     first = b"\x45" if family == 4 else b"\x60"
@@ -628,7 +628,7 @@ def test_random_bytes(netns, vnic, kind, family):
 @kinds
 @families
 def test_mutated_packets(netns, vnic, kind, family):
-    host = vnic.host(PREFIX[family], *KINDS[kind])
+    host = vnic.host(PREFIX[family], *KINDS[kind], "--service", "none")
     stranger = Stranger(netns, host, family)
     seeds = []
     for _, packets, _, _ in (IPV4 if family == 4 else IPV6):

@@ -27,7 +27,7 @@ QUESTIONS = {
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_errors(netns, vnic, question):
     family, packet, is_answer = QUESTIONS[question]
-    host = vnic.host(PREFIX[family])
+    host = vnic.host(PREFIX[family], "--service", "none")
     stranger = Stranger(netns, host, family)
     data = bytes(packet)
     answers = 0
@@ -47,7 +47,7 @@ def test_errors(netns, vnic, question):
 
 def test_limit_recovers(netns, vnic):
     """After the bucket was emptied it fills again: what is refused is told again."""
-    host = vnic.host(PREFIX[4])
+    host = vnic.host(PREFIX[4], "--service", "none")
     stranger = Stranger(netns, host, 4)
     packet = QUESTIONS["udp4"][1]
     stranger.exchange(*[packet] * 500)
@@ -58,7 +58,7 @@ def test_limit_recovers(netns, vnic):
 
 def test_echo_is_not_limited(netns, vnic):
     """Not even while errors are."""
-    host = vnic.host(PREFIX[4])
+    host = vnic.host(PREFIX[4], "--service", "none")
     stranger = Stranger(netns, host, 4)
     stranger.exchange(*[QUESTIONS["udp4"][1]] * 500)
     netns.ping(PEER[4], "-f", count=500)

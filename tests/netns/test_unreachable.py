@@ -20,7 +20,7 @@ families = pytest.mark.parametrize("family", [4, 6])
 
 @pytest.fixture(params=KINDS)
 def host(request, vnic):
-    return vnic.host("10.0.0.1/24", "fd00::1/64", *KINDS[request.param])
+    return vnic.host("10.0.0.1/24", "fd00::1/64", "--service", "none", *KINDS[request.param])
 
 
 @pytest.mark.parametrize("method", [["-U"], [], ["-I"], ["-T"], ["-T", "-p", "81", "-O", "ack"],

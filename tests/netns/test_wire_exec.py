@@ -13,7 +13,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 
 from namespace import FACTOR, NOBODY, ROOT, processes_with_mark, wait_until
-from test_wire import conserved
+from test_wire import conserved, counters
 
 PYTHON = "/usr/bin/python3"
 EXAMPLE = os.path.join(ROOT, "examples", "wire.py")
@@ -146,6 +146,19 @@ def test_nothing_is_left_when_the_tool_is_killed(netns, vnic):
     wait_until(lambda: not wire.tool.family(), lambda: wire.tool.family())
 
 
+def test_no_descendant_is_left_when_the_tool_is_killed(netns, vnic):
+    """Not even those with sessions of their own that ignore every signal and have closed the socket."""
+    deaf = "trap '' TERM HUP INT; "
+    wire = Wire(vnic, TUN, f"exec:{deaf} for i in 1 2 3; do (setsid sh -c '{deaf} exec 3>&-; sleep 1000 & "
+                "echo deep >&2; sleep 1000; :' &); done; sleep 1000; :")
+    wait_until(lambda: wire.tool.stderr.text.count("deep") == 3, lambda: wire.tool)
+    assert len(wire.tool.family()) >= 9, wire.tool.family()
+    wire.tool.signal(signal.SIGKILL)
+    wire.tool.wait()
+    wait_until(lambda: not wire.tool.family(), lambda: wire.tool.family())
+    assert netns.links() == set()
+
+
 # unix: and unix-listen:
 
 def test_ping_over_a_socket(netns, vnic, tmp_path):
@@ -160,8 +173,8 @@ def test_ping_over_a_socket(netns, vnic, tmp_path):
         peer.wait()
         wire.wait_event("disconnected", number)
     netns.run(["ping", "-c1", "-W0.1", "10.0.0.2"], check=False)
-    summary = wire.stop()
-    assert summary["ports"][1]["drop_no_peer"] >= 1, summary
+    wait_until(lambda: counters(wire.tool)["ports"][1]["drop_no_peer"] >= 1, lambda: wire.tool)
+    wire.stop()
     assert not path.exists()
 
 

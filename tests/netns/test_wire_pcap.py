@@ -112,20 +112,19 @@ def test_replay(netns, vnic, tmp_path, kind, form):
 
 
 def test_replay_with_its_own_timing(netns, vnic, tmp_path):
-    """Not earlier than recorded: the whole, and each packet after the first."""
+    """Not earlier than recorded, each packet."""
     made = packets("tun", 21, 0.05)
     save(tmp_path / "source.pcap", made, RAW)
     make_interface(netns, vnic, "tun")
     seen = Watcher(netns, "play", tmp_path / "seen.pcap")
-    begin = time.monotonic()
+    begin = time.time()
     summary = end(vnic.start("wire", f"pcap:{tmp_path}/source.pcap", "tun:play", ready=False))
-    assert time.monotonic() - begin >= 1
     assert summary["ports"][1]["out_packets"] == 21
     seen.stop(21)
     with PcapReader(str(tmp_path / "seen.pcap")) as file:
         times = [float(packet.time) for packet in file]
-    # What comes first may be late, and then what follows is early by as much.
-    assert all(t - times[0] >= i * 0.05 - 0.02 for i, t in enumerate(times)), times
+    # It began after us. How late each is, is a matter of the machine.
+    assert all(t - begin >= i * 0.05 for i, t in enumerate(times)), (begin, times)
 
 
 @pytest.mark.parametrize("speed,least", [("10", 0.1), ("0.5", 2.0)])
@@ -184,7 +183,9 @@ def test_replay_into_a_program(vnic, tmp_path):
     assert (tmp_path / "got").read_bytes() == b"".join(bytes(packet) for packet in made)
 
 
-def test_truncated_file(netns, vnic, tmp_path):
+@pytest.mark.parametrize("impair", [[], ["--impair", "delay=100ms,seed=1"]], ids=["at-once", "delayed"])
+def test_truncated_file(netns, vnic, tmp_path, impair):
+    """What comes before the end that is missing is delivered, also where it is delayed."""
     made = packets("tun")
     path = tmp_path / "source.pcap"
     save(path, made, RAW)
@@ -192,7 +193,7 @@ def test_truncated_file(netns, vnic, tmp_path):
         file.truncate(os.path.getsize(path) - 10)
     make_interface(netns, vnic, "tun")
     seen = Watcher(netns, "play", tmp_path / "seen.pcap")
-    tool = vnic.start("wire", f"pcap:{path}", "tun:play", "--speed", "max", ready=False)
+    tool = vnic.start("wire", f"pcap:{path}", "tun:play", "--speed", "max", *impair, ready=False)
     summary = end(tool, 1)
     assert summary["ports"][1]["out_packets"] == len(made) - 1, summary
     assert f"cannot read packet {len(made)} of '{path}': truncated dump file" in tool.stderr.text, tool

@@ -11,7 +11,7 @@ import pytest
 
 from namespace import FACTOR, SANITIZER, Tool, wait_until
 from test_wire import conserved, drops, send_stream
-from test_wire_udp import FAR4, FAR6, NEAR4, End, check_replies, echo_request, far, far_vnic  # noqa: F401
+from test_wire_udp import FAR4, FAR6, NEAR4, End, all_arrived, check_replies, echo_request, far, far_vnic  # noqa: F401
 
 PORT = 4000
 
@@ -27,6 +27,7 @@ def both_ends(vnic, far_vnic, *, version=4, kind="tun"):
 
 def stop_both(near, other):
     """The connection ends with the first of them; until then nothing got lost between."""
+    all_arrived(near, other)
     near.stop()
     other.wait_change("disconnected")
     other.stop()
@@ -248,8 +249,16 @@ def test_slow_peer(netns, vnic, far):
     peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
         source.connect(("10.1.0.2", 9))
-        for number in range(20000):
-            source.send(struct.pack("!I", number) + b"x" * 1000)
+        number = 0
+
+        def is_full():
+            nonlocal number
+            for number in range(number, number + 500):
+                source.send(struct.pack("!I", number) + b"x" * 1000)
+            number += 1
+            return near.counters()["drop_full"] > 0
+
+        wait_until(is_full, lambda: near.counters(), 10)
     numbers = []
     for _ in range(300):
         packet = peer.receive_ipv4()
@@ -269,8 +278,13 @@ def test_slow_peer_at_the_end(netns, vnic, far):
     peer.ping()
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
         source.connect(("10.1.0.2", 9))
-        for _ in range(20000):
-            source.send(b"x" * 1000)
+
+        def is_full():
+            for _ in range(500):
+                source.send(b"x" * 1000)
+            return near.counters()["drop_full"] > 0
+
+        wait_until(is_full, lambda: near.counters(), 10)
     near.stop()  # asserts that packets in are packets out and drops
     assert near.peer["drop_full"] > 0 and near.peer["drop_no_peer"] > 0, near.peer
     peer.close()

@@ -19,7 +19,7 @@ from scapy.packet import Raw
 from scapy.utils import PcapReader
 
 from namespace import FACTOR, SANITIZER, Tool, wait_until
-from test_wire import conserved, drops, send_stream
+from test_wire import conserved, counters, drops, send_stream
 
 NEAR4, FAR4, NEAR6, FAR6 = "192.168.9.1", "192.168.9.2", "fd09::1", "fd09::2"
 UDP_SEGMENT = 103
@@ -81,6 +81,10 @@ class End:
     def wait_change(self, change, number=1):
         wait_until(lambda: self.changes().count(change) >= number, lambda: f"{change}\n{self.tool}")
 
+    def counters(self):
+        """Of the port, as they are at the moment."""
+        return counters(self.tool)["ports"][1]
+
     def stop(self):
         summary = self.tool.stop()
         conserved(summary)
@@ -100,15 +104,35 @@ def lost_on_the_path(space):
     return sum(x["stats64"][way]["dropped"] for x in links for way in ("rx", "tx"))
 
 
+def came(counters):
+    return counters["in_packets"] - counters["drop_overflow"] - counters["drop_stranger"]
+
+
+def all_arrived(near, far, path=()):
+    """Waits until each has read what the other sent: a stop comes before what still is in a queue."""
+    def arrived():
+        one, other = near.counters(), far.counters()
+        lost = sum(lost_on_the_path(space) for space in path)
+        return all(x["out_packets"] - came(y) <= 3 + lost or y["drop_overflow"]
+                   for x, y in ((one, other), (other, one)))
+
+    wait_until(arrived, lambda: (near.counters(), far.counters()))
+
+
+def stop_quietly(near, far, path=()):
+    all_arrived(near, far, path)
+    for end in (near, far):
+        end.stop()
+
+
 def nothing_lost_between(near, far, path=()):
     """Both have stopped. What one sent the other got, or a kernel said that it did not."""
     lost = sum(lost_on_the_path(space) for space in path)
     for one, other in ((near.peer, far.peer), (far.peer, near.peer)):
-        came = other["in_packets"] - other["drop_overflow"] - other["drop_stranger"]
-        assert came <= one["out_packets"], (one, other)
+        assert came(other) <= one["out_packets"], (one, other)
         if not other["drop_overflow"]:
             # What was on its way before the last of them began, and when the first stopped.
-            assert one["out_packets"] - came <= 3 + lost, (one, other, lost)
+            assert one["out_packets"] - came(other) <= 3 + lost, (one, other, lost)
 
 
 @outer
@@ -127,8 +151,8 @@ def test_ping(netns, vnic, far, far_vnic, version, kind):
             space.ping(target, "-M", "do", "-s", mtu - headers)
             space.ping(target, "-s", 20000)  # fragments of the inner packet, each of which fits
     netns.ping("10.1.0.2", "-f", count=500)
+    stop_quietly(*ends)
     for end in ends:
-        end.stop()
         # But for what near's interface said before far was there.
         found = sum(drops(x, y) for x in (end.interface, end.peer) for y in (True, False))
         assert found == end.peer["drop_no_peer"] <= 10, end.tool
@@ -173,8 +197,7 @@ def test_no_outer_packet_is_fragmented(netns, vnic, far, far_vnic, version):
         assert data[9 if version == 4 else 6] == 17, "UDP, and no fragment header"
         lengths.add(total)
     assert max(lengths) == 1500, sorted(lengths)[-3:]
-    for end in ends:
-        end.stop()
+    stop_quietly(*ends)
     nothing_lost_between(*ends)
     assert ends[0].peer["out_superpackets"] > 0
 
@@ -191,8 +214,7 @@ def test_iperf3(netns, vnic, far, far_vnic, version, direction):
     rate = done["end"]["sum_received"]["bits_per_second"]
     print(f"{rate / 1e9:.2f} Gbit/s {direction} over UDP over IPv{version}")
     assert rate > (0 if SANITIZER else 50e6)
-    for end in ends:
-        end.stop()
+    stop_quietly(*ends, path=(netns, far))
     nothing_lost_between(*ends, path=(netns, far))
     # The fast way was taken, both out and in.
     assert ends[0].peer["out_superpackets"] + ends[1].peer["out_superpackets"] > 0
@@ -203,8 +225,7 @@ def test_without_offloads(netns, vnic, far, far_vnic):
     ends = both_ends(vnic, far_vnic, 4, "tun", "--offload", "off")
     send_stream(far, netns, "10.1.0.2", 4 << 20, 1)
     send_stream(netns, far, "fd01::1", 4 << 20, 2)
-    for end in ends:
-        end.stop()
+    stop_quietly(*ends)
     nothing_lost_between(*ends)
 
 
@@ -213,8 +234,7 @@ def test_unequal_offloads(netns, vnic, far, far_vnic):
     other = End(far_vnic, udp_port(4, False), 2, "tun")
     send_stream(far, netns, "10.1.0.2", 4 << 20, 1)
     send_stream(netns, far, "fd01::1", 4 << 20, 2)
-    for end in (near, other):
-        end.stop()
+    stop_quietly(near, other)
     nothing_lost_between(near, other)
 
 
@@ -294,8 +314,8 @@ def test_strangers(netns, vnic, far, far_vnic):
         for _ in range(20):
             stranger.send(b"s" * 40000)
     far.ping("10.1.0.1", "-f", count=200)
-    for end in (near, other):
-        end.stop()
+    wait_until(lambda: near.counters()["drop_stranger"] > sent, lambda: near.counters())
+    stop_quietly(near, other)
     # Of the flood what fitted into the queue for strangers.
     assert sent < near.peer["drop_stranger"] <= sent + 20 * 40, near.peer
     assert other.peer["drop_stranger"] == 0

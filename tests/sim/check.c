@@ -55,12 +55,88 @@ static const char *check_icmpv6(const uint8_t *bytes, size_t length, const struc
 	}
 }
 
+/* Which options a segment may have, and how they look (RFC 9293, RFC 7323, RFC 2018). */
+static const char *check_tcp_options(const struct vnic_tcp *tcp)
+{
+	bool syn = tcp->flags & VNIC_TCP_SYN, seen[VNIC_TCP_OPTION_TIMESTAMPS + 1] = {false};
+	const uint8_t *option;
+	size_t at = 0, length;
+	int rc;
+
+	while ((rc = vnic_tcp_next_option(tcp, &at, &option, &length)) > 0) {
+		uint8_t kind = option[0];
+
+		if (kind > VNIC_TCP_OPTION_TIMESTAMPS || seen[kind])
+			return "a TCP option that is unknown or there twice";
+		seen[kind] = true;
+		switch (kind) {
+		case VNIC_TCP_OPTION_MSS:
+			if (!syn || length != 4 || (option[2] << 8 | option[3]) < 8)
+				return "a wrong TCP MSS option";
+			break;
+		case VNIC_TCP_OPTION_WINDOW_SCALE:
+			if (!syn || length != 3 || option[2] > 14)
+				return "a wrong TCP window scale option";
+			break;
+		case VNIC_TCP_OPTION_SACK_PERMITTED:
+			if (!syn || length != 2)
+				return "a wrong TCP SACK-permitted option";
+			break;
+		case VNIC_TCP_OPTION_SACK:
+			if (syn || length < 10 || (length - 2) % 8 != 0)
+				return "a wrong TCP SACK option";
+			break;
+		case VNIC_TCP_OPTION_TIMESTAMPS:
+			if (length != 10)
+				return "a wrong TCP timestamps option";
+			break;
+		default:
+			return "a TCP option of an unknown kind";
+		}
+	}
+	if (rc < 0)
+		return "a malformed TCP option";
+	return syn && !seen[VNIC_TCP_OPTION_MSS] ? "a SYN without an MSS" : NULL;
+}
+
+static const char *check_tcp(const uint8_t *bytes, size_t length, const struct vnic_address *source,
+			     const struct vnic_address *destination)
+{
+	struct vnic_tcp tcp;
+	int header = vnic_tcp_parse(bytes, length, &tcp);
+
+	if (header < 0 || vnic_tcp_verify(bytes, length, source, destination) < 0)
+		return "TCP cut off or with a wrong checksum";
+	if (tcp.source_port == 0 || tcp.destination_port == 0)
+		return "TCP from or to port 0";
+	if (tcp.flags & VNIC_TCP_URG || tcp.urgent != 0)
+		return "TCP with urgent data";
+	if (bytes[12] & 0x0f)
+		return "TCP with reserved bits";
+	switch (tcp.flags & (VNIC_TCP_SYN | VNIC_TCP_FIN | VNIC_TCP_RST | VNIC_TCP_ACK)) {
+	case VNIC_TCP_RST:
+	case VNIC_TCP_RST | VNIC_TCP_ACK:
+	case VNIC_TCP_SYN:
+	case VNIC_TCP_SYN | VNIC_TCP_ACK:
+		if ((size_t)header != length)
+			return "a TCP SYN or RST with payload";
+		break;
+	case VNIC_TCP_ACK:
+	case VNIC_TCP_FIN | VNIC_TCP_ACK:
+		break;
+	default:
+		return "TCP flags that nobody sends";
+	}
+	if (!(tcp.flags & VNIC_TCP_ACK) && tcp.acknowledgment != 0)
+		return "a TCP acknowledgment without ACK";
+	return check_tcp_options(&tcp);
+}
+
 static const char *check_transport(uint8_t protocol, const uint8_t *bytes, size_t length,
 				   const struct vnic_address *source,
 				   const struct vnic_address *destination)
 {
 	struct vnic_icmp icmp;
-	struct vnic_tcp tcp;
 	struct vnic_udp udp;
 
 	switch (protocol) {
@@ -75,10 +151,7 @@ static const char *check_transport(uint8_t protocol, const uint8_t *bytes, size_
 			return "UDP with a wrong checksum or without one";
 		return udp.source_port == 0 || udp.destination_port == 0 ? "UDP port 0" : NULL;
 	case VNIC_PROTOCOL_TCP:
-		if (vnic_tcp_parse(bytes, length, &tcp) < 0 ||
-		    vnic_tcp_verify(bytes, length, source, destination) < 0)
-			return "TCP cut off or with a wrong checksum";
-		return tcp.flags & VNIC_TCP_RST ? NULL : "TCP that is no reset";
+		return check_tcp(bytes, length, source, destination);
 	default:
 		return "a protocol that the stack does not send";
 	}

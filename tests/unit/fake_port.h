@@ -33,6 +33,8 @@ struct fake {
 	unsigned refuse; /* so many super-packets are refused */
 	struct vnic_packet *kept;
 	unsigned kept_count;
+	unsigned breaks; /* at so many packets it breaks; 0: never */
+	bool is_broken;
 	unsigned room, sent; /* room: what it takes for each poll */
 	unsigned advanced;
 	uint64_t chance; /* it drops packets by this; 0: none */
@@ -103,6 +105,12 @@ static inline int fake_send(struct vnic_port *port, unsigned queue,
 		if (packets[i].gso_type != VNIC_GSO_NONE && fake->refuse > 0) {
 			fake->refuse--;
 			return (int)i;
+		}
+		if (fake->is_broken || (fake->breaks && fake->kept_count >= fake->breaks)) {
+			fake->is_broken = true;
+			vn_port_drop_out(port, queue, VNIC_PORT_DROP_DOWN, &packets[i], count - i);
+			return vn_error(&port->queues[queue].failure, -EIO, VNIC_CAUSE_SYSTEM,
+					"the test's port broke");
 		}
 		if (fake->has_room && fake->sent++ >= fake->room)
 			fail_msg("packet %u of a port that has room for %u", fake->sent,

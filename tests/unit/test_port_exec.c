@@ -353,32 +353,66 @@ static void reads_to_the_end(void **state)
 }
 
 /*
- * The program that has the wire is killed: its COMMAND does not outlive it. (What COMMAND started
- * does, if it does not look at the socket.)
+ * COMMAND, and what it started: that is nobody's child any more, has a session of its own, ignores
+ * what can be ignored, and does not look at the socket. Both send their numbers.
  */
+#define FAMILY                                                                                     \
+	"exec:trap '' TERM HUP INT; (setsid sh -c 'printf \"%s \" $$ >&3; exec 3>&-; sleep 1000; " \
+	":' "                                                                                      \
+	"&); printf \"%s \" $$ >&3; "
+
+static void receive_family(int peer, pid_t family[2])
+{
+	for (unsigned i = 0; i < 2; i++) {
+		family[i] = (pid_t)strtol(receive_text(peer), NULL, 10);
+		assert_true(family[i] > 1);
+	}
+}
+
+/* Whether COMMAND ends by itself, is killed, or is ended with the wire. */
+static void family_ends(void **state)
+{
+	static const char *const commands[] = {
+		FAMILY "sleep 0.1; exit 0", FAMILY "kill -9 $$; sleep 1000", FAMILY "sleep 1000"};
+	struct wired wired;
+	pid_t family[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		int peer = begin(&wired, commands[i], NULL);
+
+		receive_family(peer, family);
+		end(&wired, peer, i == 2, i == 1 ? -ECANCELED : 0, "was killed by signal 9");
+		assert_false(is_alive(family[0]));
+		assert_false(is_alive(family[1]));
+	}
+}
+
+/* The program that has the wire is killed: none of them outlives it. */
 static void dies_with_us(void **state)
 {
 	struct wired wired;
 	int peer, pipes[2], status;
-	pid_t child, pid = 0;
+	pid_t child, family[2] = {0};
 
 	(void)state;
 	assert_int_equal(pipe(pipes), 0);
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
-		peer = begin(&wired, "exec:printf %s $$ >&3; exec sleep 1000", NULL);
-		pid = (pid_t)strtol(receive_text(peer), NULL, 10);
-		if (write(pipes[1], &pid, sizeof(pid)) != (ssize_t)sizeof(pid))
+		peer = begin(&wired, FAMILY "exec sleep 1000", NULL);
+		receive_family(peer, family);
+		if (write(pipes[1], family, sizeof(family)) != (ssize_t)sizeof(family))
 			_exit(1);
 		for (;;)
 			pause();
 	}
-	assert_int_equal(read(pipes[0], &pid, sizeof(pid)), sizeof(pid));
-	assert_true(is_alive(pid));
+	assert_int_equal(read(pipes[0], family, sizeof(family)), sizeof(family));
+	assert_true(is_alive(family[0]) && is_alive(family[1]));
 	assert_int_equal(kill(child, SIGKILL), 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
-	wait_until_dead(pid);
+	wait_until_dead(family[0]);
+	wait_until_dead(family[1]);
 	close(pipes[0]);
 	close(pipes[1]);
 	snprintf(path, sizeof(path), "%s/wire%u", directory, wires++);
@@ -458,6 +492,7 @@ int main(void)
 		cmocka_unit_test(closes_the_socket),
 		cmocka_unit_test(ended_at_close),
 		cmocka_unit_test(reads_to_the_end),
+		cmocka_unit_test(family_ends),
 		cmocka_unit_test(dies_with_us),
 		cmocka_unit_test(sigchld_is_ignored),
 		cmocka_unit_test(cannot_be_started),

@@ -4,6 +4,7 @@
  * packet is accounted for.
  */
 #include <pthread.h>
+#include <sched.h>
 
 #include "fake_port.h"
 
@@ -231,8 +232,11 @@ static void test_too_long_packets_are_counted(void **state)
 }
 
 /* Anything, both ways, through ports that drop at random and an impairment. */
-static void conserve(unsigned seed)
+/* breaks: the second port does after so many packets, if it gets them. Returns whether it did. */
+static bool conserve(unsigned seed, unsigned breaks)
 {
+	bool has_broken;
+	int code;
 	struct vnic_wire_options options = {.pin = seed % 2};
 	struct vnic_error error = {0};
 	struct vnic_wire *wire;
@@ -270,19 +274,36 @@ static void conserve(unsigned seed)
 				end->script[j].data[0] ^= 0xff;
 		}
 	}
-	run_wire(&ends[0].port, &ends[1].port, &options, &wire);
+	ends[1].breaks = breaks;
+	assert_ok(vnic_wire_new(&ends[0].port, &ends[1].port, &options, &wire, &error), &error);
+	code = vnic_wire_run(wire, &error);
+	assert_int_equal(code, ends[1].is_broken ? -EIO : 0);
+	if (ends[1].is_broken)
+		assert_string_equal(error.text, "the test's port broke");
 	assert_conserved(&ends[0].port, &ends[1].port, wire, VNIC_FORWARD);
 	assert_conserved(&ends[1].port, &ends[0].port, wire, VNIC_BACKWARD);
 	vnic_wire_free(wire);
+	has_broken = ends[1].is_broken;
 	fake_done(&ends[0]);
 	fake_done(&ends[1]);
+	return has_broken;
 }
 
 static void test_nothing_is_lost_silently(void **state)
 {
 	(void)state;
 	for (unsigned seed = 1; seed <= 40; seed++)
-		conserve(seed);
+		assert_false(conserve(seed, 0));
+}
+
+static void test_nothing_is_lost_when_a_port_breaks(void **state)
+{
+	unsigned broken = 0;
+
+	(void)state;
+	for (unsigned seed = 1; seed <= 40; seed++)
+		broken += conserve(seed, seed * 7 % 60 + 1);
+	assert_in_range(broken, 30, 40);
 }
 
 /* The same seed gives the same fate: twice the same bytes in the same order. */
@@ -430,39 +451,87 @@ static void test_stop(void **state)
 	fake_done(&other);
 }
 
-/* What is still delayed when the wire is stopped is counted; at a source's end it is delivered. */
-static void test_what_is_delayed_at_the_end(void **state)
+/* Stop the wire when all that one port had to say was received. */
+struct stopper {
+	struct vnic_wire *wire;
+	const struct vnic_port *port;
+	uint64_t packets;
+};
+
+static void *stop_when_received(void *user)
+{
+	const struct stopper *stopper = user;
+
+	while (vnic_port_counter(stopper->port, 0, VNIC_PORT_IN_PACKETS) < stopper->packets)
+		sched_yield();
+	vnic_wire_stop(stopper->wire);
+	return NULL;
+}
+
+/* What is still delayed when the wire is stopped is counted. */
+static void test_what_is_delayed_when_stopped(void **state)
 {
 	struct vnic_wire_options options = {.impairments = {{.delay_ns = 60000000000, .seed = 1}}};
 	struct vnic_error error = {0};
 	struct vnic_wire *wire;
 	struct fake from, to;
+	struct stopper stopper;
+	pthread_t thread;
 
 	(void)state;
-	fake_init(&from, "from", 0);
+	fake_init(&from, "from", 10);
 	fake_init(&to, "to", 0);
-	from.script = realloc(from.script, 11 * sizeof(*from.script));
+	from.is_endless = true;
 	for (unsigned i = 0; i < 10; i++)
 		say(&from, &(struct sample){.payload = 10}, 0);
-	from.period_ns = 1000;
-	from.failure = -EPIPE; /* ends it as an error would, with packets on their way */
 	assert_ok(vnic_wire_new(&from.port, &to.port, &options, &wire, &error), &error);
-	assert_int_equal(vnic_wire_run(wire, &error), -EPIPE);
+	stopper = (struct stopper){wire, &from.port, 10};
+	assert_int_equal(pthread_create(&thread, NULL, stop_when_received, &stopper), 0);
+	assert_ok(vnic_wire_run(wire, &error), &error);
+	pthread_join(thread, NULL);
 	assert_int_equal(vnic_wire_counter(wire, VNIC_FORWARD, VNIC_WIRE_DROP_STOPPED), 10);
 	assert_conserved(&from.port, &to.port, wire, VNIC_FORWARD);
 	vnic_wire_free(wire);
 	fake_done(&from);
 	fake_done(&to);
+}
 
-	fake_init(&from, "from", 10);
-	fake_init(&to, "to", 0);
-	options.impairments[0].delay_ns = 2000000;
-	for (unsigned i = 0; i < 10; i++)
-		say(&from, &(struct sample){.payload = 10}, 0);
-	run_wire(&from.port, &to.port, &options, NULL);
-	assert_int_equal(to.kept_count, 10);
-	fake_done(&from);
-	fake_done(&to);
+/* At the end of a source it is delivered, whether that ends well or not; to a broken port nothing. */
+static void test_what_is_delayed_at_the_end(void **state)
+{
+	const struct vnic_wire_options options = {
+		.impairments = {{.delay_ns = 2000000, .seed = 1}, {.delay_ns = 2000000, .seed = 2}},
+	};
+	static const int failures[] = {0, -EPIPE, -EPIPE};
+	struct vnic_error error = {0};
+	struct vnic_wire *wire;
+	struct fake from, to;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned expected = i == 2 ? 4 : 10;
+
+		fake_init(&from, "from", 10);
+		fake_init(&to, "to", 10);
+		for (unsigned j = 0; j < 10; j++) {
+			say(&from, &(struct sample){.payload = 10}, 0);
+			say(&to, &(struct sample){.payload = 10}, 0);
+		}
+		from.failure = failures[i];
+		to.is_endless = true;
+		to.breaks = i == 2 ? 4 : 0;
+		assert_ok(vnic_wire_new(&from.port, &to.port, &options, &wire, &error), &error);
+		assert_int_equal(vnic_wire_run(wire, &error), failures[i]);
+		if (failures[i]) /* the first of two */
+			assert_string_equal(error.text, "the test's port failed");
+		assert_int_equal(to.kept_count, expected);
+		assert_counter(&to.port, VNIC_PORT_DROP_DOWN, 10 - expected);
+		assert_conserved(&from.port, &to.port, wire, VNIC_FORWARD);
+		assert_conserved(&to.port, &from.port, wire, VNIC_BACKWARD);
+		vnic_wire_free(wire);
+		fake_done(&from);
+		fake_done(&to);
+	}
 }
 
 static void test_what_cannot_be_joined(void **state)
@@ -504,12 +573,14 @@ int main(void)
 		cmocka_unit_test(test_malformed_super_packets_are_counted),
 		cmocka_unit_test(test_too_long_packets_are_counted),
 		cmocka_unit_test(test_nothing_is_lost_silently),
+		cmocka_unit_test(test_nothing_is_lost_when_a_port_breaks),
 		cmocka_unit_test(test_impaired_by_a_seed),
 		cmocka_unit_test(test_a_seed_is_chosen),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_a_port_that_fails),
 		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_what_is_delayed_when_stopped),
 		cmocka_unit_test(test_what_is_delayed_at_the_end),
 		cmocka_unit_test(test_what_cannot_be_joined),
 	};

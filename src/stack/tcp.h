@@ -119,8 +119,8 @@ struct vnic_connection {
 	uint32_t unacknowledged_bytes; /* received in order since the last ACK */
 	uint64_t rcv_nxt;
 	uint32_t room_most_bytes; /* that its user ever had */
-	uint64_t rcv_edge;     /* of the window that was offered */
-	uint64_t acknowledged; /* the last position that we acknowledged */
+	uint64_t rcv_edge;        /* of the window that was offered */
+	uint64_t acknowledged;    /* the last position that we acknowledged */
 	uint64_t fin_at;
 	struct vn_tcp_range dsack;
 	struct vn_tcp_queue queue;

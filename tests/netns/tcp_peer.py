@@ -33,8 +33,13 @@ class TcpPeer:
             options = ("--kernel", f"{KERNEL[4]}/24", "--kernel", f"{KERNEL[6]}/64",
                        "--host", f"{PEER[4]}/24", "--host", f"{PEER[6]}/64", *options)
         self.process = netns.start([os.path.join(BUILD, "tests", "netns", "tcp_peer"), "--name", name, *options])
-        wait_until(lambda: self.events("ready") or not self.process.running, lambda: f"ready\n{self.process}")
-        assert self.process.running, self.process
+        wait_until(lambda: self.events("ready") or not self.process.running, lambda: f"ready\n{self}")
+        assert self.process.running, self
+
+    def __str__(self):
+        """Its last lines: with those of many connections there would be too much to read."""
+        lines = [*self.process.stdout.text.splitlines()[-3:], *self.process.stderr.text.splitlines()[-3:]]
+        return "\n".join([" ".join(self.process.command), f"status: {self.process.popen.poll()}", *lines])
 
     def events(self, kind):
         return [x for x in map(json.loads, self.process.stdout.text.splitlines()) if x["event"] == kind]
@@ -42,9 +47,9 @@ class TcpPeer:
     def closed(self, number=1, seconds=PATIENCE):
         """Its side of the connections that have ended, once there are so many."""
         wait_until(lambda: len(self.events("closed")) >= number or not self.process.running,
-                   lambda: f"{number} ended\n{self.process}", seconds)
+                   lambda: f"{number} ended\n{self}", seconds)
         found = self.events("closed")
-        assert len(found) == number, f"{len(found)}, not {number}: {self.process}"
+        assert len(found) == number, f"{len(found)}, not {number}: {self}"
         return found
 
     def done(self, seconds=PATIENCE):
@@ -55,8 +60,8 @@ class TcpPeer:
         number = len(self.events("status"))
         self.process.signal(signal.SIGUSR1)
         wait_until(lambda: len(self.events("status")) > number or not self.process.running,
-                   lambda: f"status\n{self.process}", 10)
-        assert self.process.running, self.process
+                   lambda: f"status\n{self}", 10)
+        assert self.process.running, self
         found = self.events("status")[-1]
         assert found["adds_up"], found
         return found
@@ -75,7 +80,7 @@ class TcpPeer:
     def stop(self):
         self.process.signal(signal.SIGTERM)
         status = self.process.wait()
-        assert status == 0, f"status {status}: {self.process}"
+        assert status == 0, f"status {status}: {self}"
         summary = self.events("summary")[-1]
         counters = summary["counters"]
         assert summary["adds_up"] and summary["device_received"] == counters["received"], summary

@@ -11,26 +11,29 @@
  *          +-----(timeout)------+
  *
  * Slow start (RFC 5681 section 3.1) grows by every byte that arrives, not by acknowledgments (RFC
- * 3465): one of them may be for a super-segment of 64 KiB, and a limit of some segments for each, as RFC
- * 3465 section 2.2 has it, would stop the growth there. The first slow start of a connection watches the round trip
- * (HyStart++, RFC 9406): where it rises by an eighth, growth is a quarter as fast for up to 5
- * rounds, and unless the rise was a mistake avoidance follows, before a queue has overflowed.
+ * 3465): one of them may be for a super-segment of 64 KiB, and a limit of some segments for each,
+ * as RFC 3465 section 2.2 has it, would stop the growth there. The first slow start of a connection
+ * watches the round trip (HyStart++, RFC 9406): where it rises by an eighth, growth is a quarter as
+ * fast for up to 5 rounds, and unless the rise was a mistake avoidance follows, before a queue has
+ * overflowed.
  *
- * Avoidance: NewReno grows by a segment for each window that arrives (RFC 5681 section 3.1, counting bytes). CUBIC
- * (RFC 9438) follows W(t) = C * (t - K)^3 + W_max: quickly back to where it lost, slowly around
- * there, and quickly on. All of it is in integers. Windows are bytes, and times are milliseconds where they are
- * cubed: C * t^3 of a millisecond is far below a byte. A window is at most 2^30 bytes and a time
- * 2^20 ms, whose cube is 2^60: beyond it the curve is above any window. What is left over of divisions is
- * kept for the next time, so that small acknowledgments of large windows count. Where an ordinary
- * TCP would be faster, CUBIC is as fast as that (section 4.3).
+ * Avoidance: NewReno grows by a segment for each window that arrives (RFC 5681 section 3.1,
+ * counting bytes). CUBIC (RFC 9438) follows W(t) = C * (t - K)^3 + W_max: quickly back to where it
+ * lost, slowly around there, and quickly on. All of it is in integers. Windows are bytes, and times
+ * are milliseconds where they are cubed: C * t^3 of a millisecond is far below a byte. A window is
+ * at most 2^30 bytes and a time 2^20 ms, whose cube is 2^60: beyond it the curve is above any
+ * window. What is left over of divisions is kept for the next time, so that small acknowledgments
+ * of large windows count. Where an ordinary TCP would be faster, CUBIC is as fast as that (section
+ * 4.3).
  *
  * A window that the sender does not use does not grow (RFC 9438 section 5.8), and CUBIC's clock
  * stands still meanwhile.
  *
  * Recovery: a loss sets the threshold to half (NewReno) or 0.7 (CUBIC) of what was in flight, and
- * proportional rate reduction (RFC 6937) spreads the way there over a round trip: for what arrives, so
- * much less is sent. Where more was lost than that, it builds up again, by one segment more than arrives
- * (slow start reduction bound), or only by as much while more losses turn up (conservative).
+ * proportional rate reduction (RFC 6937) spreads the way there over a round trip: for what arrives,
+ * so much less is sent. Where more was lost than that, it builds up again, by one segment more than
+ * arrives (slow start reduction bound), or only by as much while more losses turn up
+ * (conservative).
  *
  * Before a reduction everything is put by, for undoing it (RFC 4015, RFC 9438 section 4.9).
  */
@@ -216,14 +219,13 @@ static uint32_t cubic_window(const struct vn_tcp_cubic *cubic, uint32_t segment_
 	uint64_t away_ms =
 		((is_before ? cubic->k_ns - t_ns : t_ns - cubic->k_ns) + MS_NS / 2) / MS_NS;
 	const uint64_t divisor = UINT64_C(5000000000); /* C again: 2/5, and ms^3 in s^3 */
-	uint64_t cube, change_bytes;
+	uint64_t twice = UINT64_C(2) * segment_bytes, cube, change_bytes;
 
 	if (away_ms > CUBIC_TIME_MOST_MS)
 		away_ms = CUBIC_TIME_MOST_MS;
 	cube = away_ms * away_ms * away_ms;
 	/* Whole part and rest apart: together the product has too many bits. */
-	change_bytes = cube / divisor * (2 * segment_bytes) +
-		       cube % divisor * (2 * segment_bytes) / divisor;
+	change_bytes = cube / divisor * twice + cube % divisor * twice / divisor;
 	if (is_before)
 		return change_bytes < cubic->before_bytes
 			       ? cubic->before_bytes - (uint32_t)change_bytes
@@ -252,7 +254,9 @@ static void begin_epoch(struct vn_tcp_congestion *congestion, uint32_t segment_b
 	}
 }
 
-/* W_est (RFC 9438 figure 4): with alpha = 3 * (1 - 0.7) / (1 + 0.7) = 9/17 until it has caught up. */
+/*
+ * W_est (RFC 9438 figure 4): with alpha = 3 * (1 - 0.7) / (1 + 0.7) = 9/17 until it has caught up.
+ */
 static void grow_estimate(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
 			  uint32_t acked_bytes)
 {
@@ -337,8 +341,8 @@ static void put_by(struct vn_tcp_congestion *congestion)
 }
 
 /*
- * The threshold after a congestion. What limited transmit sent beyond the window does not count (RFC
- * 5681 section 3.2 step 2).
+ * The threshold after a congestion. What limited transmit sent beyond the window does not count
+ * (RFC 5681 section 3.2 step 2).
  */
 static void reduce_threshold(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
 			     uint32_t flight_bytes)
@@ -448,7 +452,9 @@ void vn_tcp_congestion_timeout(struct vn_tcp_congestion *congestion, uint32_t se
 	(void)now_ns;
 	if (is_first) {
 		put_by(congestion);
-		/* In recovery the window follows what is in flight: the threshold is the measure. */
+		/*
+		 * In recovery the window follows what is in flight: the threshold is the measure.
+		 */
 		if (congestion->is_recovering)
 			congestion->window_bytes = congestion->before_window_bytes =
 				most(congestion->window_bytes, congestion->threshold_bytes);

@@ -46,9 +46,9 @@ void vn_tcp_congestion_init(struct vn_tcp_congestion *congestion, enum vnic_cong
 			    uint32_t segment_bytes);
 /*
  * Bytes arrived, out of recovery: newly, so that those which had been SACKed do not count twice.
- * is_limited: the window was what kept us from sending more (RFC 9438 section 5.8), else it does not
- * grow. rtt_ns: just measured; 0: none was. position: all is acknowledged before it; sent_end: of
- * what was sent, for rounds.
+ * is_limited: the window was what kept us from sending more (RFC 9438 section 5.8), else it does
+ * not grow. rtt_ns: just measured; 0: none was. position: all is acknowledged before it; sent_end:
+ * of what was sent, for rounds.
  */
 void vn_tcp_congestion_acked(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
 			     uint32_t acked_bytes, bool is_limited, uint64_t rtt_ns,
@@ -56,8 +56,8 @@ void vn_tcp_congestion_acked(struct vn_tcp_congestion *congestion, uint32_t segm
 			     uint64_t now_ns);
 /*
  * Something was lost: recovery begins, with flight_bytes in flight before the loss was noticed. To
- * be followed by vn_tcp_congestion_recover() for the same acknowledgment, which lets the first segment
- * be sent again.
+ * be followed by vn_tcp_congestion_recover() for the same acknowledgment, which lets the first
+ * segment be sent again.
  */
 void vn_tcp_congestion_lost(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
 			    uint32_t flight_bytes, uint64_t now_ns);
@@ -65,9 +65,9 @@ void vn_tcp_congestion_lost(struct vn_tcp_congestion *congestion, uint32_t segme
 void vn_tcp_congestion_marked(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
 			      uint32_t flight_bytes, uint64_t now_ns);
 /*
- * In recovery: delivered_bytes arrived, newly, lost_bytes were marked lost, newly, pipe_bytes are in
- * flight now. Sets the window so that what it leaves beyond pipe_bytes may be sent (RFC 6937, with
- * the slow start reduction bound, and the conservative one while more is lost; RFC 9937 is its
+ * In recovery: delivered_bytes arrived, newly, lost_bytes were marked lost, newly, pipe_bytes are
+ * in flight now. Sets the window so that what it leaves beyond pipe_bytes may be sent (RFC 6937,
+ * with the slow start reduction bound, and the conservative one while more is lost; RFC 9937 is its
  * successor).
  */
 void vn_tcp_congestion_recover(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
@@ -77,8 +77,8 @@ void vn_tcp_congestion_sent(struct vn_tcp_congestion *congestion, uint32_t bytes
 /* Recovery is over. */
 void vn_tcp_congestion_recovered(struct vn_tcp_congestion *congestion, uint32_t segment_bytes);
 /*
- * The timer of retransmission expired (RFC 5681 section 3.1); is_first: not again for the same data.
- * Ends a fast recovery.
+ * The timer of retransmission expired (RFC 5681 section 3.1); is_first: not again for the same
+ * data. Ends a fast recovery.
  */
 void vn_tcp_congestion_timeout(struct vn_tcp_congestion *congestion, uint32_t segment_bytes,
 			       uint32_t flight_bytes, bool is_first, uint64_t now_ns);

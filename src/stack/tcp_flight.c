@@ -3,11 +3,11 @@
  * Theory of operation
  *
  * The scoreboard of a connection: one range for each transmission that is not acknowledged, by
- * position, without gaps between them. A super-segment is one range, and what is sent at one instant
- * without a break joins. A range is cut only where an acknowledgment or a retransmission treats its
- * parts differently, and joined again where they are alike. SACKed ranges that touch always
- * join, and one that grows takes from its neighbour without cutting: the common case of recovery needs no
- * memory. The pool bounds what a stranger's SACKs can cut.
+ * position, without gaps between them. A super-segment is one range, and what is sent at one
+ * instant without a break joins. A range is cut only where an acknowledgment or a retransmission
+ * treats its parts differently, and joined again where they are alike. SACKed ranges that touch
+ * always join, and one that grows takes from its neighbour without cutting: the common case of
+ * recovery needs no memory. The pool bounds what a stranger's SACKs can cut.
  *
  * Each range is in one of three states, and the counters are kept with every change:
  *
@@ -18,22 +18,22 @@
  *                            |     v         sacked     |   v
  *                            +--- lost -----------------+  lost
  *
- * and from each of them an acknowledgment takes it away, from the front: so the usual acknowledgment
- * costs what it frees. Those in flight also form a list by the time they were sent, the earliest
- * first, in which a retransmission goes to the end. RACK (RFC 8985) looks at it from its beginning up to
- * what was sent after that which arrived, and costs what it marks. A SACK starts looking where the last
- * one led to.
+ * and from each of them an acknowledgment takes it away, from the front: so the usual
+ * acknowledgment costs what it frees. Those in flight also form a list by the time they were sent,
+ * the earliest first, in which a retransmission goes to the end. RACK (RFC 8985) looks at it from
+ * its beginning up to what was sent after that which arrived, and costs what it marks. A SACK
+ * starts looking where the last one led to.
  *
  * RACK (RFC 8985 sections 5 and 6): of all that arrived the one that was sent last is remembered.
  * What was sent before that and has had the time of a round trip to arrive, and a bit more because
- * packets overtake each other, is lost. That bit is a quarter of the least round trip; it grows with
- * each round in which a DSACK told that we had been too hasty, and is left out in recovery, or with 3
- * segments SACKed (RFC 6675), as long as no reordering has been seen. The arrival of
- * what was sent again tells nothing where it may be the first transmission that arrived: when it took less
- * than the least round trip, or where the timestamp echoed is older.
+ * packets overtake each other, is lost. That bit is a quarter of the least round trip; it grows
+ * with each round in which a DSACK told that we had been too hasty, and is left out in recovery, or
+ * with 3 segments SACKed (RFC 6675), as long as no reordering has been seen. The arrival of what
+ * was sent again tells nothing where it may be the first transmission that arrived: when it took
+ * less than the least round trip, or where the timestamp echoed is older.
  *
- * Karn's rule (RFC 6298 section 3): a range that was sent more than once measures no round trip. One
- * that was SACKed has measured its own when it was.
+ * Karn's rule (RFC 6298 section 3): a range that was sent more than once measures no round trip.
+ * One that was SACKed has measured its own when it was.
  */
 #include "stack/tcp_flight.h"
 

@@ -104,8 +104,8 @@ void vn_tcp_flight_acked(struct vn_tcp_flight *flight, struct vn_pool *pool, uin
 void vn_tcp_flight_sacked(struct vn_tcp_flight *flight, struct vn_pool *pool, uint64_t begin,
 			  uint64_t end, uint64_t now_ns, struct vn_tcp_arrival *arrival);
 /*
- * A DSACK came (RFC 8985 section 6.2 step 4): una and end of what was sent tell rounds apart. Not to
- * be called for the DSACK of a tail loss probe.
+ * A DSACK came (RFC 8985 section 6.2 step 4): una and end of what was sent tell rounds apart. Not
+ * to be called for the DSACK of a tail loss probe.
  */
 void vn_tcp_flight_dsack(struct vn_tcp_flight *flight, uint64_t una, uint64_t sent_end);
 /* A recovery is over: after 16 of them without a DSACK the window is small again. */
@@ -121,7 +121,10 @@ void vn_tcp_flight_recovered(struct vn_tcp_flight *flight);
  */
 uint32_t vn_tcp_flight_detect(struct vn_tcp_flight *flight, uint64_t srtt_ns, bool is_recovering,
 			      uint32_t segment_bytes, uint64_t now_ns, uint64_t *due_ns);
-/* Mark everything lost that was not SACKed (RFC 6298 section 5.4, RFC 8985 section 6.3). @return bytes */
+/*
+ * Mark everything lost that was not SACKed (RFC 6298 section 5.4, RFC 8985 section 6.3). @return
+ * bytes
+ */
 uint32_t vn_tcp_flight_lose_all(struct vn_tcp_flight *flight);
 /*
  * Mark the first range lost, up to segment_bytes of it (splits; without memory for it all of it):
@@ -138,11 +141,14 @@ void vn_tcp_flight_forget_sacks(struct vn_tcp_flight *flight);
 void vn_tcp_flight_forgive(struct vn_tcp_flight *flight);
 /* The first range that is lost; NULL: none. */
 struct vn_tcp_sent *vn_tcp_flight_lost(const struct vn_tcp_flight *flight);
-/* So many bytes from the beginning of a lost range are lost, without a break; at most most_bytes. */
+/*
+ * So many bytes from the beginning of a lost range are lost, without a break; at most most_bytes.
+ */
 uint32_t vn_tcp_flight_lost_run(const struct vn_tcp_sent *lost, uint32_t most_bytes);
 /*
- * The last range that was not SACKed, cut down to its last segment_bytes (splits; without memory for it
- * all of it): for a tail loss probe (RFC 8985 section 7.3) by vn_tcp_flight_resent(). NULL: none.
+ * The last range that was not SACKed, cut down to its last segment_bytes (splits; without memory
+ * for it all of it): for a tail loss probe (RFC 8985 section 7.3) by vn_tcp_flight_resent(). NULL:
+ * none.
  */
 struct vn_tcp_sent *vn_tcp_flight_tail(struct vn_tcp_flight *flight, struct vn_pool *pool,
 				       uint32_t segment_bytes);

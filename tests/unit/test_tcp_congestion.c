@@ -20,6 +20,7 @@
 #define SECOND (1000 * MS)
 #define SEGMENT 1448u
 #define GIB (1u << 30)
+#define ROUND_BYTES (UINT64_C(20) * SEGMENT)
 
 static uint64_t random_state;
 
@@ -235,6 +236,36 @@ static void test_fast_convergence(void **state)
 	assert_int_equal(c.threshold_bytes, 490 * SEGMENT);
 }
 
+/* RFC 9438 section 4.2: at most half as much again in a round trip, however far the curve is. */
+static void test_cubic_target_is_bounded(void **state)
+{
+	struct vn_tcp_congestion c = make(VNIC_CONGESTION_CUBIC, 10 * SEGMENT, 10 * SEGMENT);
+
+	(void)state;
+	ack(&c, 1);
+	vn_tcp_congestion_acked(&c, SEGMENT, 10 * SEGMENT, true, 0, 100 * MS, 0, 0, 100 * SECOND);
+	assert_int_equal(c.window_bytes, 15 * SEGMENT);
+}
+
+/* Bytes that arrive one by one let it grow as much as those that arrive together. */
+static void test_cubic_keeps_what_is_left_over(void **state)
+{
+	struct vn_tcp_congestion c[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		c[i] = make(VNIC_CONGESTION_CUBIC, 1000 * SEGMENT, 1000 * SEGMENT);
+		vn_tcp_congestion_lost(&c[i], SEGMENT, c[i].window_bytes, SECOND);
+		vn_tcp_congestion_recovered(&c[i], SEGMENT);
+		ack(&c[i], 1);
+	}
+	for (unsigned i = 0; i < 100000; i++)
+		vn_tcp_congestion_acked(&c[0], SEGMENT, 1, true, 0, 100 * MS, 0, 0, 2 * SECOND);
+	vn_tcp_congestion_acked(&c[1], SEGMENT, 100000, true, 0, 100 * MS, 0, 0, 2 * SECOND);
+	assert_true(c[1].window_bytes > 705 * SEGMENT);
+	assert_near("one by one", c[0].window_bytes, c[1].window_bytes, SEGMENT);
+}
+
 /* While the window is not used, CUBIC's time does not pass. */
 static void test_cubic_pauses(void **state)
 {
@@ -269,7 +300,7 @@ static uint64_t rounds(struct vn_tcp_congestion *c, unsigned count, uint64_t rtt
 	for (unsigned i = 0; i < count * 20; i++) {
 		position += SEGMENT;
 		vn_tcp_congestion_acked(c, SEGMENT, SEGMENT, true, rtt_ns, rtt_ns, position,
-					position + 20 * SEGMENT, SECOND);
+					position + ROUND_BYTES, SECOND);
 	}
 	return position;
 }
@@ -293,7 +324,7 @@ static void test_hystart(void **state)
 	assert_true(c.css_rounds > 0);
 	before = c.window_bytes;
 	vn_tcp_congestion_acked(&c, SEGMENT, 4 * SEGMENT, true, 55 * MS, 55 * MS, position,
-				position + 20 * SEGMENT, SECOND);
+				position + ROUND_BYTES, SECOND);
 	assert_int_equal(c.window_bytes, before + SEGMENT);
 	/* It was a mistake. */
 	position = rounds(&c, 1, 50 * MS, position);
@@ -303,9 +334,13 @@ static void test_hystart(void **state)
 	/* It was none. */
 	position = rounds(&c, 2, 70 * MS, position);
 	assert_true(c.css_rounds > 0);
-	position = rounds(&c, 3, 70 * MS, position);
-	assert_int_equal(c.threshold_bytes, UINT32_MAX);
-	rounds(&c, 2, 70 * MS, position);
+	/* 5 rounds, the one that it was noticed in included, and then no more. */
+	for (unsigned begun = c.css_rounds; begun < 5; begun++) {
+		position = rounds(&c, 1, 70 * MS, position);
+		assert_int_equal(c.css_rounds, begun + 1);
+		assert_int_equal(c.threshold_bytes, UINT32_MAX);
+	}
+	rounds(&c, 1, 70 * MS, position);
 	assert_true(c.threshold_bytes < c.window_bytes + SEGMENT);
 	assert_int_equal(c.css_rounds, 0);
 	assert_int_equal(c.cubic.prior_bytes, c.threshold_bytes);
@@ -318,7 +353,7 @@ static void test_hystart_bounds(void **state)
 	uint64_t position = rounds(&c, 3, 1 * MS, 1);
 
 	(void)state;
-	position = rounds(&c, 2, 5 * MS - 1, position);
+	rounds(&c, 2, 5 * MS - 1, position);
 	assert_int_equal(c.css_rounds, 0);
 	c = make(VNIC_CONGESTION_NEWRENO, 0, 0);
 	position = rounds(&c, 3, 1 * MS, 1);
@@ -338,8 +373,8 @@ static void test_hystart_bounds(void **state)
 	c = make(VNIC_CONGESTION_NEWRENO, 0, 0);
 	for (unsigned i = 0; i < 70; i++)
 		vn_tcp_congestion_acked(&c, SEGMENT, SEGMENT, true, (1 + i / 7 * 10) * MS, 0,
-					(i / 7 + (i % 7 == 6)) * 7 * SEGMENT,
-					(i / 7 + 1) * 7 * SEGMENT, SECOND);
+					UINT64_C(7) * SEGMENT * (i / 7 + (i % 7 == 6)),
+					UINT64_C(7) * SEGMENT * (i / 7 + 1), SECOND);
 	assert_int_equal(c.css_rounds, 0);
 }
 
@@ -575,6 +610,8 @@ int main(void)
 		cmocka_unit_test(test_cubic_follows_the_formula),
 		cmocka_unit_test(test_cubic_returns_after_k),
 		cmocka_unit_test(test_fast_convergence),
+		cmocka_unit_test(test_cubic_target_is_bounded),
+		cmocka_unit_test(test_cubic_keeps_what_is_left_over),
 		cmocka_unit_test(test_cubic_pauses),
 		cmocka_unit_test(test_hystart),
 		cmocka_unit_test(test_hystart_bounds),

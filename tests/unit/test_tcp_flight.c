@@ -17,7 +17,7 @@
 #include "stack/tcp_flight.h"
 
 #define MS UINT64_C(1000000)
-#define SEGMENT 100u
+#define SEGMENT UINT64_C(100)
 #define STEPS 40000
 #define SPAN 4096 /* positions that the model knows at once */
 #define PLENTY 100000
@@ -295,7 +295,7 @@ static void test_window_factor_has_an_end(void **state)
 	(void)state;
 	open_fixture(&f, PLENTY);
 	for (unsigned i = 1; i < 1000; i++)
-		vn_tcp_flight_dsack(&f.flight, i * 100, (i + 1) * 100);
+		vn_tcp_flight_dsack(&f.flight, i * SEGMENT, (i + 1) * SEGMENT);
 	assert_int_equal(f.flight.window_factor, UINT8_MAX);
 	close_fixture(&f);
 }
@@ -889,7 +889,7 @@ static void run_random(uint64_t seed, bool is_slow)
 	random_state = seed;
 	open_fixture(&f, PLENTY);
 	memset(&model, 0, sizeof(model));
-	model.least_ns = f.flight.rtt_least_ns = random_below(2) * 5 * MS;
+	model.least_ns = f.flight.rtt_least_ns = 5 * MS * random_below(2);
 	for (unsigned step = 0; step < STEPS; step++) {
 		now_ns += random_below(is_slow ? 6 : 2) * MS;
 		switch (random_below(8)) {
@@ -915,7 +915,7 @@ static void run_random(uint64_t seed, bool is_slow)
 			vn_tcp_flight_done(&f.flight, &f.pool);
 			assert_int_equal(f.pool.in_use, 0);
 			memset(&model, 0, sizeof(model));
-			model.least_ns = f.flight.rtt_least_ns = random_below(2) * 5 * MS;
+			model.least_ns = f.flight.rtt_least_ns = 5 * MS * random_below(2);
 		}
 	}
 	close_fixture(&f);

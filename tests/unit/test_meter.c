@@ -191,12 +191,15 @@ static void test_headers(void **state)
 		 "\x02\0\0\0\0\1\x02\0\0\0\0\2\x08\0"
 		 "\x45\0\0\x1c\0\0\0\0\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2\x12\x34\0\7\0\x08\0\0",
 		 42, 1, 0x1234},
+		/* A later fragment has no ports. */
 		{VNIC_LAYER_IP, METER_UDP,
 		 "\x45\0\0\x1c\0\0\0\1\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2\x12\x34\0\7\0\x08\0\0", 28,
 		 1, 0},
+		/* Options before them. */
 		{VNIC_LAYER_IP, METER_TCP,
 		 "\x46\0\0\x20\0\0\0\0\x40\x06\0\0\x0a\0\0\1\x0a\0\0\2\1\1\1\1\x12\x34\0\7", 28, 1,
 		 0x1234},
+		/* IPv6 with a destination option. */
 		{VNIC_LAYER_IP, METER_UDP,
 		 "\x60\0\0\0\0\x10\x3c\x40\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\xfd\0\0\0\0\0\0\0\0\0"
 		 "\0\0\0\0\0\2"

@@ -285,6 +285,7 @@ static void print_direction(const struct wire *wire, enum vnic_wire_direction di
 	fprintf(out, "  %-28s %" PRIu64 " (%s)\n", "packets out",
 		count_port(wire, to, VNIC_PORT_OUT_PACKETS),
 		bytes_format(count_port(wire, to, VNIC_PORT_OUT_BYTES), text));
+	print_count(out, "answered: too long", count_port(wire, to, VNIC_PORT_ANSWERED));
 	for (int i = VNIC_PORT_DROP_DOWN; i < VNIC_PORT_COUNTERS; i++) {
 		enum vnic_port_counter counter = (enum vnic_port_counter)i;
 

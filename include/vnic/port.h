@@ -115,7 +115,7 @@ VNIC_API unsigned vnic_port_queues(const struct vnic_port *port);
  * "Towards" is what came from the other end of the wire. So for each direction
  *
  *     in of one port = out of the other + drops from the one + drops towards the other
- *                      + what an impairment lost - what it duplicated
+ *                      + what an impairment lost - what it duplicated - ANSWERED of the other
  *
  * Packets are plain ones: a super-packet counts as its segments.
  */
@@ -126,6 +126,11 @@ enum vnic_port_counter {
 	VNIC_PORT_OUT_PACKETS,
 	VNIC_PORT_OUT_BYTES,
 	VNIC_PORT_OUT_SUPERPACKETS,
+	/**
+	 * Of those out (or dropped on the way out): ICMP errors that the wire itself sent, since a
+	 * packet from here was too long for the other end
+	 */
+	VNIC_PORT_ANSWERED,
 	/* From here on: packets that were dropped, by reason. */
 	VNIC_PORT_DROP_DOWN,      /**< towards: the interface is down, or gone */
 	VNIC_PORT_DROP_NO_PEER,   /**< towards: nobody is connected */

@@ -225,7 +225,7 @@ enum vnic_stack_counter {
 	VNIC_STACK_COOKIES_SENT,    /**< SYN cookies, for want of room (RFC 4987) */
 	VNIC_STACK_COOKIES_ACCEPTED,   /**< and those that came back */
 	VNIC_STACK_CONGESTION_MARKS,   /**< packets with CE, taken in (RFC 3168) */
-	VNIC_STACK_OUT_OF_ORDER_BYTES, /**< received, and waiting for what is missing, now */
+	VNIC_STACK_OUT_OF_ORDER_BYTES, /**< of memory for data that waits for what is missing, now */
 	/* From here on: packets that were dropped, by reason. */
 	VNIC_STACK_DROP_MALFORMED, /**< a header that is cut off or contradicts itself */
 	VNIC_STACK_DROP_CHECKSUM,  /**< a checksum is wrong */

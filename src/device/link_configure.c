@@ -198,7 +198,7 @@ static int mtu_out_of_range(const struct setup *setup, struct vnic_error *error)
 static int check_mtu(const struct setup *setup, struct vnic_error *error)
 {
 	const struct vnic_link_info *info = &setup->link->info;
-	unsigned wanted = setup->config->mtu_bytes;
+	uint32_t wanted = setup->config->mtu_bytes;
 	unsigned mtu = wanted ? wanted : info->mtu_bytes;
 
 	/* A largest MTU of 0 means that there is none. */
@@ -295,35 +295,38 @@ static int set_name(struct setup *setup, struct vnic_error *error)
 	return 0;
 }
 
+/* Change one attribute. As vn_netlink_request(). */
+static int change(const struct setup *setup, uint16_t attribute, const void *value, size_t bytes,
+		  char *why)
+{
+	union message message;
+	struct nlmsghdr *request = begin_link(&message, setup);
+
+	mnl_attr_put(request, attribute, bytes, value);
+	return vn_netlink_request(setup->netlink, request, NULL, NULL, why);
+}
+
 static int set_mac(const struct setup *setup, struct vnic_error *error)
 {
 	const uint8_t *wanted = setup->config->mac;
 	char why[VN_NETLINK_WHY_BYTES];
-	struct nlmsghdr *request;
-	union message message;
 	int code;
 
 	if (!wanted || memcmp(wanted, setup->link->info.mac, VNIC_MAC_BYTES) == 0)
 		return 0;
-	request = begin_link(&message, setup);
-	mnl_attr_put(request, IFLA_ADDRESS, VNIC_MAC_BYTES, wanted);
-	code = vn_netlink_request(setup->netlink, request, NULL, NULL, why);
+	code = change(setup, IFLA_ADDRESS, wanted, VNIC_MAC_BYTES, why);
 	return code < 0 ? step_failed(setup, code, "Ethernet address", why, error) : 0;
 }
 
 static int set_mtu(const struct setup *setup, struct vnic_error *error)
 {
-	unsigned wanted = setup->config->mtu_bytes;
+	uint32_t wanted = setup->config->mtu_bytes;
 	char why[VN_NETLINK_WHY_BYTES];
-	struct nlmsghdr *request;
-	union message message;
 	int code;
 
 	if (!wanted || wanted == setup->link->info.mtu_bytes)
 		return 0;
-	request = begin_link(&message, setup);
-	mnl_attr_put_u32(request, IFLA_MTU, wanted);
-	code = vn_netlink_request(setup->netlink, request, NULL, NULL, why);
+	code = change(setup, IFLA_MTU, &wanted, sizeof(wanted), why);
 	if (code == -EINVAL)
 		return mtu_out_of_range(setup, error);
 	return code < 0 ? step_failed(setup, code, "MTU", why, error) : 0;
@@ -331,17 +334,13 @@ static int set_mtu(const struct setup *setup, struct vnic_error *error)
 
 static int set_queue_length(const struct setup *setup, struct vnic_error *error)
 {
-	unsigned wanted = setup->config->queue_packets;
+	uint32_t wanted = setup->config->queue_packets;
 	char why[VN_NETLINK_WHY_BYTES];
-	struct nlmsghdr *request;
-	union message message;
 	int code;
 
 	if (!wanted || wanted == setup->link->info.queue_packets)
 		return 0;
-	request = begin_link(&message, setup);
-	mnl_attr_put_u32(request, IFLA_TXQLEN, wanted);
-	code = vn_netlink_request(setup->netlink, request, NULL, NULL, why);
+	code = change(setup, IFLA_TXQLEN, &wanted, sizeof(wanted), why);
 	return code < 0 ? step_failed(setup, code, "queue length", why, error) : 0;
 }
 

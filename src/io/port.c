@@ -209,6 +209,7 @@ const char *vnic_port_counter_name(enum vnic_port_counter counter)
 		[VNIC_PORT_OUT_PACKETS] = "out_packets",
 		[VNIC_PORT_OUT_BYTES] = "out_bytes",
 		[VNIC_PORT_OUT_SUPERPACKETS] = "out_superpackets",
+		[VNIC_PORT_ANSWERED] = "answered",
 		[VNIC_PORT_DROP_DOWN] = "drop_down",
 		[VNIC_PORT_DROP_NO_PEER] = "drop_no_peer",
 		[VNIC_PORT_DROP_FULL] = "drop_full",
@@ -295,6 +296,20 @@ void vn_port_drop_out(struct vnic_port *port, unsigned queue, enum vnic_port_cou
 		      const struct vnic_packet *packets, unsigned count)
 {
 	vn_port_count(port, queue, reason, add_up(packets, count).packets);
+}
+
+unsigned vn_port_begin_cut(struct vnic_port *port, unsigned queue, const struct vnic_packet *packet,
+			   struct vnic_segmenter *segmenter)
+{
+	unsigned expected = vn_port_segments(packet);
+	int made = vnic_segmenter_begin(segmenter, packet, (enum vnic_layer)port->layer);
+
+	if (made < 0)
+		made = 0;
+	/* Bytes behind the IP packet made it look longer than it was. */
+	if ((unsigned)made < expected)
+		vn_port_count(port, queue, VNIC_PORT_DROP_REFUSED, expected - (unsigned)made);
+	return (unsigned)made;
 }
 
 void vn_port_drop_in(struct vnic_port *port, unsigned queue, enum vnic_port_counter reason,

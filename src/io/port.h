@@ -24,6 +24,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <vnic/port.h>
+#include <vnic/segment.h>
 
 /** The most descriptors that one queue of a port may want to be polled. */
 #define VN_PORT_DESCRIPTORS 4
@@ -153,6 +154,8 @@ struct vnic_port {
 	_Atomic unsigned most_bytes; /* of a packet towards it; 0: VNIC_PACKET_BYTES */
 	/* Packets from it may be super-packets already: to merge what is none is in vain. */
 	bool gives_superpackets;
+	/* So much of most_bytes is for VLAN tags only. */
+	unsigned most_tag_bytes;
 	/* It takes them only to cut them itself: to merge plain packets for it is in vain. */
 	bool cuts_superpackets;
 	/* Packets from it shall come out as they came in: they are not merged. */
@@ -209,6 +212,12 @@ void vn_port_count_out(struct vnic_port *port, unsigned queue, const struct vnic
 /** Packets towards it that were dropped. */
 void vn_port_drop_out(struct vnic_port *port, unsigned queue, enum vnic_port_counter reason,
 		      const struct vnic_packet *packets, unsigned count);
+/**
+ * Begin to cut a packet that the port is to send in pieces; what cannot be cut is counted as refused.
+ * @return how many packets it makes; 0: none, and it is settled
+ */
+unsigned vn_port_begin_cut(struct vnic_port *port, unsigned queue, const struct vnic_packet *packet,
+			   struct vnic_segmenter *segmenter);
 /** Packets that came from it and are dropped, with their bytes as far as they are known. */
 void vn_port_drop_in(struct vnic_port *port, unsigned queue, enum vnic_port_counter reason,
 		     uint64_t packets, uint64_t bytes);

@@ -185,6 +185,8 @@ static int open_parts(struct vnic_port *port, const struct parts *parts, enum vn
 		return code;
 	memcpy(state->name, info.name, sizeof(state->name));
 	note_most_bytes(port, &info);
+	if (port->layer == VNIC_LAYER_ETHERNET)
+		port->most_tag_bytes = VLAN_HEADER_BYTES;
 	for (unsigned i = 0; i < port->queue_count; i++)
 		port->queues[i].offloads = vnic_device_offloads(port->device);
 	port->gives_superpackets = port->queues[0].offloads & SUPERPACKET_OFFLOADS;

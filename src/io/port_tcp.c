@@ -375,19 +375,11 @@ static unsigned put_segments(struct vnic_port *port, struct vnic_segmenter *segm
 
 static void send_cut(struct vnic_port *port, const struct vnic_packet *packet)
 {
-	unsigned expected = vn_port_segments(packet), done;
 	struct vnic_segmenter segmenter;
-	int count = vnic_segmenter_begin(&segmenter, packet, (enum vnic_layer)port->layer);
+	unsigned count = vn_port_begin_cut(port, 0, packet, &segmenter);
 
-	if (count < 0) {
-		vn_port_count(port, 0, VNIC_PORT_DROP_REFUSED, expected);
-		return;
-	}
-	/* Bytes behind the IP packet made it look longer than it was. */
-	if ((unsigned)count < expected)
-		vn_port_count(port, 0, VNIC_PORT_DROP_REFUSED, expected - (unsigned)count);
-	done = put_segments(port, &segmenter);
-	vn_port_count(port, 0, VNIC_PORT_DROP_FULL, (unsigned)count - done);
+	if (count > 0)
+		vn_port_count(port, 0, VNIC_PORT_DROP_FULL, count - put_segments(port, &segmenter));
 }
 
 static int send_packets(struct vnic_port *port, unsigned queue, const struct vnic_packet *packets,

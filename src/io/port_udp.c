@@ -349,17 +349,11 @@ static void flush(struct vnic_port *port)
 static void send_cut(struct vnic_port *port, const struct vnic_packet *packet)
 {
 	struct udp_port *state = port->state;
-	unsigned expected = vn_port_segments(packet);
 	struct vnic_segmenter segmenter;
-	int made = vnic_segmenter_begin(&segmenter, packet, (enum vnic_layer)port->layer);
+	int made;
 
-	if (made < 0) {
-		vn_port_count(port, 0, VNIC_PORT_DROP_REFUSED, expected);
+	if (vn_port_begin_cut(port, 0, packet, &segmenter) == 0)
 		return;
-	}
-	/* Bytes behind the IP packet made it look longer than it was. */
-	if ((unsigned)made < expected)
-		vn_port_count(port, 0, VNIC_PORT_DROP_REFUSED, expected - (unsigned)made);
 	do {
 		made = vn_udp_batch_cut(&state->batch, &segmenter);
 		if (made == -ENOBUFS)

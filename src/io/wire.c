@@ -22,6 +22,9 @@
  * burst is at its end. So segments of several super-packets and plain packets between them are sent
  * by one call.
  *
+ * Who sent what is too long for the other end is told so by ICMP, at a limited rate, as a router
+ * does: the path behind a wire may become narrower, and nobody else would tell.
+ *
  * A port that fails ends the run, but not at once: what an impairment still delays of its packets is
  * delivered first, as at the end of a source. Meanwhile nothing more is read from it, and what goes
  * towards it is dropped by its send. So no packet is forgotten on any way out of here.
@@ -49,8 +52,12 @@
 #include "io/port.h"
 #include "io/wait.h"
 #include "packet/merge.h"
+#include "packet/too_long.h"
 
 #define HEADROOM_BYTES 128
+/* Of ICMP errors: so many at once, and one in so long a time on average. */
+#define ANSWERS_AT_ONCE 32
+#define ANSWER_INTERVAL_NS UINT64_C(5000000)
 #define TCP_OFFLOADS (VNIC_OFFLOAD_TSO4 | VNIC_OFFLOAD_TSO6)
 
 /* One direction of one worker. */
@@ -70,6 +77,8 @@ struct worker {
 	struct vnic_packet homes[VNIC_BURST_PACKETS]; /* the same, when it was empty */
 	struct vnic_burst *delayed;                   /* what comes out of an impairment */
 	struct vn_outlet outlet, again;
+	uint8_t answer[VN_TOO_LONG_BYTES];
+	uint64_t next_answer_ns; /* when it would be due if they were sent evenly */
 	uint64_t now_ns;
 	uint64_t deadlines_ns[2]; /* of the ports; worker 0 only */
 	struct vn_spin spin;
@@ -204,6 +213,35 @@ static void cut_refused(struct worker *worker, struct lane *lane, const struct v
 	empty(worker, lane, SINK_PORT, &worker->again);
 }
 
+/* Tell the sender of a packet that is dropped what would have passed. */
+static void answer(struct worker *worker, struct lane *lane, struct vnic_packet *packet,
+		   unsigned most)
+{
+	struct vnic_packet error = {.data = worker->answer,
+				    .capacity_bytes = sizeof(worker->answer)};
+	struct vnic_port *from = lane->from;
+	unsigned most_back = atomic_load_explicit(&from->most_bytes, memory_order_relaxed);
+	uint64_t next_ns = worker->next_answer_ns;
+	int code;
+
+	if (next_ns < worker->now_ns)
+		next_ns = worker->now_ns;
+	if (from->is_exact || next_ns - worker->now_ns >= ANSWERS_AT_ONCE * ANSWER_INTERVAL_NS)
+		return;
+	/* What is quoted shall be what was on a wire; a super-packet never was on one. */
+	if (packet->gso_type == VNIC_GSO_NONE && vnic_packet_finish_checksum(packet) < 0)
+		return;
+	error.length_bytes = vn_too_long_build(packet, worker->wire->layer, most,
+					       lane->to->most_tag_bytes, worker->answer);
+	if (error.length_bytes == 0 || (most_back && error.length_bytes > most_back))
+		return;
+	worker->next_answer_ns = next_ns + ANSWER_INTERVAL_NS;
+	vn_port_count(from, worker->index, VNIC_PORT_ANSWERED, 1);
+	code = from->kind->send(from, worker->index, &error, 1);
+	if (code < 0)
+		fail_port(worker, from, code);
+}
+
 /* Bring packets into a form that the sink takes, and put them there. */
 static void convey(struct worker *worker, struct lane *lane, enum sink sink,
 		   struct vnic_packet *packets, unsigned count)
@@ -227,6 +265,7 @@ static void convey(struct worker *worker, struct lane *lane, enum sink sink,
 			offloads = to->queues[worker->index].offloads;
 		if (plain_length(packet) > most) {
 			vn_port_drop_out(to, worker->index, VNIC_PORT_DROP_TOO_LONG, packet, 1);
+			answer(worker, lane, packet, most);
 			continue;
 		}
 		if (!vn_offloads_take(offloads, packet) && packet->gso_type != VNIC_GSO_NONE) {

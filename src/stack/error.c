@@ -15,10 +15,8 @@
 #include <vnic/segment.h>
 
 #include "base/bytes.h"
+#include "packet/too_long.h"
 #include "stack/stack.h"
-
-#define IPV4_ERROR_BYTES 576      /* RFC 1812 section 4.3.2.3 */
-#define INTERNETWORK_CONTROL 0xc0 /* precedence of IPv4 errors: RFC 1812 section 4.3.2.5 */
 
 bool vn_error_allowed(struct vnic_stack *stack)
 {
@@ -46,40 +44,6 @@ int vn_input_checksum(struct vn_input *input)
 	return vnic_packet_finish_checksum(packet);
 }
 
-static bool is_about_error_ipv4(const struct vn_input *input)
-{
-	uint32_t type_at = (uint32_t)(input->ip[0] & 15) * 4;
-
-	if (input->protocol != VNIC_PROTOCOL_ICMP)
-		return false;
-	return type_at >= input->ip_bytes || vnic_icmp_is_error(input->ip[type_at]);
-}
-
-/* Looks behind all headers, for what was wrong may have come before the ICMPv6 header was found. */
-static bool is_about_error_ipv6(const struct vn_input *input)
-{
-	uint32_t at = VNIC_IPV6_HEADER_BYTES;
-	uint8_t next = input->ip[6];
-	struct vnic_ipv6_extension extension;
-
-	while (vnic_ipv6_is_extension(next)) {
-		int length = vnic_ipv6_extension_parse(next, input->ip + at, input->ip_bytes - at,
-						       &extension);
-
-		if (length < 0)
-			return false;
-		next = extension.next_header;
-		at += (uint32_t)length;
-		/* What type the first fragment has cannot be seen here. */
-		if (extension.type == VNIC_PROTOCOL_FRAGMENT && extension.fragment_offset_bytes > 0)
-			return next == VNIC_PROTOCOL_ICMPV6;
-	}
-	if (next != VNIC_PROTOCOL_ICMPV6)
-		return false;
-	return at >= input->ip_bytes || vnic_icmpv6_is_error(input->ip[at]) ||
-	       input->ip[at] == VNIC_ICMPV6_REDIRECT;
-}
-
 /*
  * Two errors may answer what went to a group (RFC 4443 section 2.4 (e.3)); only one of them is
  * ours.
@@ -97,10 +61,10 @@ static bool is_answerable(const struct vn_input *input, uint8_t type, uint8_t co
 	if (vnic_address_is_unspecified(&input->source))
 		return false;
 	if (input->source.family == VNIC_IPV6)
-		return !is_about_error_ipv6(input);
+		return !vn_is_about_error_ipv6(input->ip, input->ip_bytes);
 	if (input->ipv4.fragment_offset_bytes > 0)
 		return false;
-	return !is_about_error_ipv4(input);
+	return !vn_is_about_error_ipv4(input->ip, input->ip_bytes);
 }
 
 static enum vnic_stack_counter counter_of(enum vnic_family family, uint8_t type)
@@ -134,7 +98,7 @@ static uint32_t quote_bytes(const struct vnic_stack *stack, const struct vn_inpu
 	uint32_t most = VNIC_IPV6_MTU_BYTES, header = VNIC_IPV6_HEADER_BYTES, least = 0;
 
 	if (input->source.family == VNIC_IPV4) {
-		most = IPV4_ERROR_BYTES;
+		most = VN_ICMP_ERROR_BYTES;
 		header = VNIC_IPV4_HEADER_BYTES;
 		least = (uint32_t)(input->ip[0] & 15) * 4 + 8;
 		if (most > stack->options.mtu_bytes)
@@ -203,7 +167,7 @@ vn_verdict vn_error_send(struct vnic_stack *stack, struct vn_input *input, uint8
 				  &input->source, &icmp, quoted);
 	vn_output_ip_header(stack, ip, &source, &input->source,
 			    family == VNIC_IPV4 ? VNIC_PROTOCOL_ICMP : VNIC_PROTOCOL_ICMPV6,
-			    family == VNIC_IPV4 ? INTERNETWORK_CONTROL : 0, stack->options.ttl,
+			    family == VNIC_IPV4 ? VN_ICMP_ERROR_TOS : 0, stack->options.ttl,
 			    VNIC_ICMP_HEADER_BYTES + quoted);
 	vn_output_ip(stack, &input->link, ip, header + VNIC_ICMP_HEADER_BYTES + quoted);
 	return counter_of(family, type);

@@ -36,35 +36,62 @@ static bool update_window(struct vnic_connection *connection, const struct vn_tc
 	return changed;
 }
 
+/* The first SACK may be about something that had arrived before (RFC 2883 section 4). */
+static bool is_dsack(const struct vn_tcp_range *runs, unsigned count, uint64_t ack)
+{
+	return runs[0].end <= ack ||
+	       (count > 1 && runs[0].begin >= runs[1].begin && runs[0].end <= runs[1].end);
+}
+
+/* Mark them, the lowest first. */
+static void mark_sacked(struct vnic_connection *connection, struct vn_tcp_range *runs,
+			unsigned count, struct vn_tcp_arrival *arrival)
+{
+	struct vnic_stack *stack = connection->stack;
+
+	for (unsigned i = 1; i < count; i++) {
+		struct vn_tcp_range run = runs[i];
+		unsigned at = i;
+
+		for (; at > 0 && runs[at - 1].begin > run.begin; at--)
+			runs[at] = runs[at - 1];
+		runs[at] = run;
+	}
+	for (unsigned i = 0; i < count; i++)
+		vn_tcp_flight_sacked(&connection->flight, &stack->tcp->sent, runs[i].begin,
+				     runs[i].end, stack->now_ns, arrival);
+}
+
 static void take_sacks(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
 		       uint64_t ack, struct vn_tcp_arrival *arrival)
 {
 	const struct vn_tcp_options *options = &segment->options;
-	int64_t begins[VN_TCP_SACKS], ends[VN_TCP_SACKS];
-	struct vnic_stack *stack = connection->stack;
+	struct vn_tcp_range runs[VN_TCP_SACKS];
+	unsigned count = 0, first = 0;
 
 	for (unsigned i = 0; i < options->sack_count; i++) {
-		begins[i] = vn_tcp_unwrap(ack, connection->iss, options->sacks[i].begin);
-		ends[i] = vn_tcp_unwrap(ack, connection->iss, options->sacks[i].end);
-	}
-	for (unsigned i = 0; i < options->sack_count; i++) {
-		/* The first may be about something that had arrived before (RFC 2883 section 4). */
-		bool is_duplicate =
-			i == 0 &&
-			(ends[0] <= (int64_t)ack ||
-			 (options->sack_count > 1 && begins[0] >= begins[1] && ends[0] <= ends[1]));
+		int64_t begin = vn_tcp_unwrap(ack, connection->iss, options->sacks[i].begin);
+		int64_t end = vn_tcp_unwrap(ack, connection->iss, options->sacks[i].end);
 
-		if (begins[i] >= ends[i] || ends[i] > (int64_t)connection->nxt)
+		if (begin < 0 || begin >= end || end > (int64_t)connection->nxt) {
+			if (i == 0) /* its place is that of a duplicate, whatever it says */
+				first = 1;
 			continue;
-		if (is_duplicate) {
-			arrival->has_dsack = true;
-			vn_tcp_flight_dsack(&connection->flight, ack, connection->nxt);
-		} else if (begins[i] > (int64_t)ack) {
-			vn_tcp_flight_sacked(&connection->flight, &stack->tcp->sent,
-					     (uint64_t)begins[i], (uint64_t)ends[i], stack->now_ns,
-					     arrival);
 		}
+		runs[count].begin = (uint64_t)begin;
+		runs[count++].end = (uint64_t)end;
 	}
+	if (count == 0)
+		return;
+	if (first == 0 && is_dsack(runs, count, ack)) {
+		arrival->has_dsack = true;
+		/* What a probe of the tail doubled was no haste of ours. */
+		if (!connection->tail_probed)
+			vn_tcp_flight_dsack(&connection->flight, ack, connection->nxt);
+		mark_sacked(connection, runs + 1, count - 1, arrival);
+		return;
+	}
+	mark_sacked(connection, runs, count, arrival);
 }
 
 /*
@@ -75,11 +102,10 @@ static void begin_recovery(struct vnic_connection *connection, uint32_t acked_by
 {
 	connection->is_recovering = true;
 	connection->is_timed_out = false;
-	connection->undo_possible = false;
+	connection->undo_decided = connection->undo_possible = false;
 	connection->recovery_end = connection->nxt;
 	vn_tcp_congestion_lost(&connection->congestion, connection->mss_bytes,
-			       connection->flight.bytes + acked_bytes,
-			       connection->stack->now_ns);
+			       connection->flight.bytes + acked_bytes, connection->stack->now_ns);
 }
 
 static void end_recovery(struct vnic_connection *connection)
@@ -87,7 +113,7 @@ static void end_recovery(struct vnic_connection *connection)
 	if (!connection->is_timed_out)
 		vn_tcp_congestion_recovered(&connection->congestion, connection->mss_bytes);
 	connection->is_recovering = connection->is_timed_out = false;
-	connection->undo_possible = false;
+	connection->undo_decided = connection->undo_possible = false;
 	vn_tcp_flight_recovered(&connection->flight);
 }
 
@@ -152,15 +178,17 @@ static void end_tail_probe(struct vnic_connection *connection, const struct vn_t
 
 static void undo_recovery(struct vnic_connection *connection, const struct vn_tcp_segment *segment)
 {
-	if (!connection->is_recovering || !connection->undo_possible ||
-	    !connection->has_timestamps || !segment->options.has_timestamps ||
+	if (!connection->is_recovering || !connection->undo_possible)
+		return;
+	/* The first ACK for what was sent again says it, none after it. */
+	connection->undo_possible = false;
+	if (!connection->has_timestamps || !segment->options.has_timestamps ||
 	    (int32_t)(segment->options.timestamp_echo - connection->timestamp_undo) >= 0)
 		return;
 	vn_stack_count(connection->stack, VNIC_STACK_SPURIOUS, 1);
 	vn_tcp_congestion_undo(&connection->congestion);
 	vn_tcp_flight_forgive(&connection->flight);
 	connection->is_recovering = connection->is_timed_out = false;
-	connection->undo_possible = false;
 }
 
 static void answer_mark(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
@@ -204,7 +232,7 @@ static void advance(struct vnic_connection *connection, uint64_t ack,
 	vn_tcp_flight_acked(&connection->flight, &stack->tcp->sent, ack, stack->now_ns, arrival);
 	/* What is not in flight (the SYN of a cookie) counts as well. */
 	if (arrival->acked_bytes == 0)
-		arrival->acked_bytes = (uint32_t)(ack - connection->una);
+		arrival->acked_bytes = arrival->delivered_bytes = (uint32_t)(ack - connection->una);
 	connection->una = ack;
 	connection->retries = 0;
 	connection->soft_error = 0;
@@ -223,9 +251,17 @@ static void tell_acked(struct vnic_connection *connection, uint64_t before)
 		operations->acked(connection, connection->user, position - 1);
 }
 
+/* A window that had been taken back is open again: what was dropped meanwhile waits for no timeout. */
+static void resume(struct vnic_connection *connection)
+{
+	vn_tcp_flight_lose_all(&connection->flight);
+	connection->retries = 0;
+}
+
 void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
 		  uint64_t ack)
 {
+	bool was_closed = connection->send_window_bytes == 0;
 	struct vn_tcp_arrival arrival = {0};
 	bool window_changed = update_window(connection, segment, ack);
 	uint64_t before = connection->una;
@@ -251,9 +287,11 @@ void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segmen
 		end_recovery(connection);
 	if (arrival.acked_bytes > 0 && (!connection->is_recovering || connection->is_timed_out))
 		vn_tcp_congestion_acked(&connection->congestion, connection->mss_bytes,
-					arrival.acked_bytes, connection->is_limited, arrival.rtt_ns,
-					connection->srtt_ns, connection->una, connection->nxt,
-					connection->stack->now_ns);
+					arrival.delivered_bytes, connection->is_limited,
+					arrival.rtt_ns, connection->srtt_ns, connection->una,
+					connection->nxt, connection->stack->now_ns);
+	if (was_closed && connection->send_window_bytes > 0 && connection->is_timed_out)
+		resume(connection);
 	vn_tcp_detect(connection, &arrival);
 	vn_tcp_set_alarm(connection);
 	vn_tcp_pend(connection);

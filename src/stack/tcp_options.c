@@ -6,9 +6,9 @@
  * is recognised by its first four bytes, and what follows, if anything does, is stepped through.
  *
  * An option counts where its length is the right one and it has any business in such a segment: MSS
- * (RFC 9293 section 3.7.1), window scale (RFC 7323 section 2.2) and SACK permitted (RFC 2018 section
- * 2) with SYN only, SACK without. Of a SACK only whole blocks count. Everything else is passed over; a
- * length that leads nowhere ends the reading, and what stood before it counts.
+ * (RFC 9293 section 3.7.1), window scale (RFC 7323 section 2.2) and SACK permitted (RFC 2018
+ * section 2) with SYN only, SACK without. Of a SACK only whole blocks count. Everything else is
+ * passed over; a length that leads nowhere ends the reading, and what stood before it counts.
  *
  * Others recognise the order and the padding of Linux by their own fast paths, and every kind of
  * middlebox has seen it. So a SYN has MSS, SACK permitted, timestamps, NOP, window scale, and all

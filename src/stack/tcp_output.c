@@ -397,7 +397,12 @@ static uint32_t allowance(const struct vnic_connection *connection)
 	return window > pipe ? window - pipe : 0;
 }
 
-static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint32_t most)
+/*
+ * is_oldest: it was the first one in flight, and never sent again before. Only the ACK for such a segment shows
+ * whether it had arrived by itself (RFC 3522 section 3.2).
+ */
+static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint32_t most,
+			bool is_oldest)
 {
 	struct vnic_stack *stack = connection->stack;
 	uint32_t segments = (bytes + most - 1) / most;
@@ -407,8 +412,9 @@ static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint
 	connection->counts.retransmitted_bytes += bytes;
 	connection->counts.retransmitted_segments += segments;
 	vn_stack_count(stack, VNIC_STACK_RETRANSMITTED, segments);
-	if (!connection->undo_possible && connection->is_recovering) {
-		connection->undo_possible = true;
+	if (!connection->undo_decided && connection->is_recovering) {
+		connection->undo_decided = true;
+		connection->undo_possible = is_oldest;
 		connection->timestamp_undo = vn_tcp_timestamp(connection);
 	}
 }
@@ -438,7 +444,8 @@ static void send_lost(struct vnic_connection *connection)
 	while ((sent = vn_tcp_flight_lost(&connection->flight)) != NULL) {
 		uint32_t most = vn_tcp_payload_most(connection), allowed = allowance(connection);
 		uint32_t super = super_bytes(connection, most), length;
-		uint64_t end = sent->end;
+		uint64_t last = sent->begin + vn_tcp_flight_lost_run(sent, super + 1), end = last;
+		bool is_oldest = sent == connection->flight.first && !sent->retransmitted;
 		uint8_t flags = VNIC_TCP_ACK;
 
 		if (connection->fin_sent && end > connection->end)
@@ -451,15 +458,15 @@ static void send_lost(struct vnic_connection *connection)
 		}
 		if (end == sent->begin) {
 			send_fin(connection, sent);
-			note_resent(connection, 0, most);
+			note_resent(connection, 0, most, is_oldest);
 			continue;
 		}
-		if (sent->begin + length == end && end < sent->end)
+		if (sent->begin + length == end && end < last)
 			flags |= VNIC_TCP_FIN;
 		length = send_payload(connection, sent->begin, length, flags, sent);
 		if (length == 0)
 			break;
-		note_resent(connection, length, most);
+		note_resent(connection, length, most, is_oldest);
 	}
 }
 
@@ -551,11 +558,39 @@ static void send_new(struct vnic_connection *connection)
 	}
 }
 
+/* Send the last segment again. */
+static void resend_tail(struct vnic_connection *connection, uint32_t most)
+{
+	struct vn_tcp_sent *tail =
+		vn_tcp_flight_tail(&connection->flight, &connection->stack->tcp->sent, most);
+	uint8_t flags = VNIC_TCP_ACK | VNIC_TCP_PSH;
+	uint64_t end;
+	uint32_t length;
+
+	if (!tail)
+		return;
+	end = tail->end;
+	if (connection->fin_sent && end > connection->end) {
+		end = connection->end;
+		flags |= VNIC_TCP_FIN;
+	}
+	if (end == tail->begin) {
+		send_fin(connection, tail);
+		note_resent(connection, 0, most, false);
+		return;
+	}
+	length = end - tail->begin < most ? (uint32_t)(end - tail->begin) : most;
+	if (tail->begin + length < end)
+		flags &= (uint8_t)~VNIC_TCP_FIN;
+	length = send_payload(connection, tail->begin, length, flags, tail);
+	if (length > 0)
+		note_resent(connection, length, most, false);
+}
+
 void vn_tcp_send_probe(struct vnic_connection *connection)
 {
 	uint32_t most = vn_tcp_payload_most(connection);
-	struct vn_tcp_sent *last = connection->flight.last;
-	uint64_t edge = connection->una + connection->send_window_bytes, end;
+	uint64_t edge = connection->una + connection->send_window_bytes;
 
 	connection->tail_resent = true;
 	/* Better something new, whatever the congestion window says (RFC 8985 section 7.3). */
@@ -571,31 +606,8 @@ void vn_tcp_send_probe(struct vnic_connection *connection)
 				      VNIC_TCP_ACK | VNIC_TCP_PSH, NULL);
 		connection->nxt += length;
 		connection->tail_resent = length == 0;
-	} else if (last) {
-		struct segment segment = {.flags = VNIC_TCP_ACK | VNIC_TCP_PSH};
-		struct vnic_tcp tcp = {0};
-		uint8_t *ip = take_buffer(connection, most);
-
-		end = last->end;
-		if (connection->fin_sent && end > connection->end) {
-			end = connection->end;
-			segment.flags |= VNIC_TCP_FIN;
-		}
-		segment.position = end - last->begin > most ? end - most : last->begin;
-		tcp.options_bytes = build_options(connection, tcp.options);
-		if (end > segment.position && connection->operations &&
-		    connection->operations->read)
-			segment.payload_bytes = (uint32_t)connection->operations->read(
-				connection, connection->user, segment.position - 1,
-				ip + headers_bytes(connection) + tcp.options_bytes,
-				(size_t)(end - segment.position));
-		if (connection->state == VN_TCP_CLOSED)
-			return;
-		/* It measures no round trip now. */
-		last->retransmitted = true;
-		tcp.window = offer_window(connection);
-		send_segment(connection, &segment, &tcp, ip);
-		note_resent(connection, segment.payload_bytes, most);
+	} else {
+		resend_tail(connection, most);
 	}
 	if (connection->state != VN_TCP_CLOSED) {
 		connection->tail_probed = true;

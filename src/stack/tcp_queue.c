@@ -2,17 +2,17 @@
 /*
  * Theory of operation
  *
- * What comes behind a gap waits here until the gap is closed (RFC 9293 section 3.10.7.4). Each piece
- * that is new is copied once, into a block of its own: a header with the payload behind it, of
- * exactly that size. Blocks form one list by position and never overlap; the first copy of a byte
- * wins.
+ * What comes behind a gap waits here until the gap is closed (RFC 9293 section 3.10.7.4). Each
+ * piece that is new is copied once, into a block of its own: a header with the payload behind it,
+ * of exactly that size. Blocks form one list by position and never overlap; the first copy of a
+ * byte wins.
  *
  * Blocks that touch form a run. The first block of a run knows its last one, and the other way
  * round, so that looking for a place goes from run to run and not from block to block. That is from
- * the end, where nearly everything belongs. New bytes are never inside of a run, else they would not
- * be new: they are put between two runs, and there touch neither, one or both. So it costs at most
- * VN_TCP_QUEUE_GAPS steps, in whatever order a stranger cuts and sends the bytes, and one step for
- * what arrives in order behind the gap.
+ * the end, where nearly everything belongs. New bytes are never inside of a run, else they would
+ * not be new: they are put between two runs, and there touch neither, one or both. So it costs at
+ * most VN_TCP_QUEUE_GAPS steps, in whatever order a stranger cuts and sends the bytes, and one step
+ * for what arrives in order behind the gap.
  *
  *      first                                          last
  *      +------+------+         +-----+     +----+----+----+
@@ -85,8 +85,8 @@ static void note_recent(struct vn_tcp_queue *queue, const struct vn_tcp_block *f
 }
 
 /*
- * Put a copy of [begin, end) behind `left`, the last block of a run or NULL, and before the run that
- * follows.
+ * Put a copy of [begin, end) behind `left`, the last block of a run or NULL, and before the run
+ * that follows.
  */
 static int put(struct vn_tcp_queue *queue, struct vn_tcp_block *left, uint64_t begin, uint64_t end,
 	       const uint8_t *bytes, uint64_t *total_bytes, uint64_t most_bytes)

@@ -25,8 +25,8 @@ struct vn_tcp_queue {
 };
 
 /*
- * Free everything. *total_bytes is the memory that all queues of the stack hold, with what each block
- * costs besides its payload.
+ * Free everything. *total_bytes is the memory that all queues of the stack hold, with what each
+ * block costs besides its payload.
  */
 void vn_tcp_queue_done(struct vn_tcp_queue *queue, uint64_t *total_bytes);
 /*
@@ -43,7 +43,9 @@ int vn_tcp_queue_insert(struct vn_tcp_queue *queue, uint64_t begin, const uint8_
  */
 uint32_t vn_tcp_queue_at(struct vn_tcp_queue *queue, uint64_t position, const uint8_t **bytes,
 			 uint64_t *total_bytes);
-/* Runs to be told, the one that something came in last first (RFC 2018 section 4). @return number */
+/*
+ * Runs to be told, the one that something came in last first (RFC 2018 section 4). @return number
+ */
 unsigned vn_tcp_queue_runs(const struct vn_tcp_queue *queue, struct vn_tcp_range *runs,
 			   unsigned most);
 

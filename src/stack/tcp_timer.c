@@ -184,6 +184,12 @@ static bool is_hopeless(const struct vnic_connection *connection)
 		return true;
 	if (connection->state == VN_TCP_SYN_RECEIVED && connection->retries >= SYN_ACK_RETRIES)
 		return true;
+	/* It has taken its window back, so what is sent again only probes (RFC 9293 section 3.8.6.1). */
+	if (connection->state >= VN_TCP_ESTABLISHED && connection->send_window_bytes == 0) {
+		if (connection->heard_ns >= last_sent_ns(connection))
+			return false;
+		since = connection->stack->now_ns - connection->heard_ns;
+	}
 	return since >= connection->options.user_timeout_ns;
 }
 
@@ -213,7 +219,7 @@ static void time_out(struct vnic_connection *connection)
 	vn_tcp_congestion_timeout(&connection->congestion, connection->mss_bytes, pipe, is_first,
 				  connection->stack->now_ns);
 	if (is_first)
-		connection->undo_possible = false;
+		connection->undo_decided = connection->undo_possible = false;
 	connection->is_recovering = connection->is_timed_out = true;
 	connection->recovery_end = connection->nxt;
 	connection->duplicates = 0;

@@ -85,7 +85,7 @@ def conserved(summary):
     for direction, (source, sink) in enumerate((summary["ports"], summary["ports"][::-1])):
         impaired = summary.get(["impair_forward", "impair_backward"][direction], {})
         lost = sum(v for k, v in impaired.items() if k.startswith("drop_"))
-        came = source["in_packets"] + impaired.get("duplicated", 0)
+        came = source["in_packets"] + impaired.get("duplicated", 0) + sink["answered"]
         went = sink["out_packets"] + drops(sink, True) + drops(source, False) + lost
         assert came == went, (direction, summary)
     for port in summary["ports"]:
@@ -370,20 +370,33 @@ def test_interface_renamed(netns, vnic, far):
 
 @kinds
 def test_mtu_becomes_smaller(netns, vnic, far, kind):
-    """What is too long for the other end is dropped and counted, and passes again later."""
+    """What is too long for the other end is dropped and counted, its sender is told what passes, and it
+    passes again later."""
     wire = Wired(vnic, netns, far, kind)
-    large = ["ping", "-c1", "-W1", "-M", "do", "-s", 1472, "10.0.0.2"]
-    netns.run(large)
+    netns.ping("10.0.0.2", "-M", "do", "-s", 1472)
+    netns.ping("fd00::2", "-M", "do", "-s", 1452)
     far.run(["ip", "link", "set", "dev", "b", "mtu", 1400])
 
-    def is_dropped():
-        return netns.run([*large[:4], "0.2", *large[4:]][:3] + large[2:], check=False).returncode != 0
+    def is_told(address, size):
+        # ping prints it whether the wire or, once that knows, the kernel said so.
+        done = netns.run(["ping", "-n", "-c1", "-W1", "-M", "do", "-s", size, address], check=False)
+        return "1400" in done.stdout + done.stderr
 
-    wait_until(is_dropped, "a packet of 1500 bytes is dropped")
-    netns.ping("10.0.0.2", "-s", 1372)
+    wait_until(lambda: is_told("10.0.0.2", 1472), "the sender is told, IPv4")
+    wait_until(lambda: is_told("fd00::2", 1452), "the sender is told, IPv6")
+    netns.ping("10.0.0.2", "-M", "do", "-s", 1372)
+    netns.ping("fd00::2", "-M", "do", "-s", 1352)
+    send_stream(far, netns, "10.0.0.2", 4 << 20, 1)
     far.run(["ip", "link", "set", "dev", "b", "mtu", 1500])
-    wait_until(lambda: not is_dropped(), "a packet of 1500 bytes passes again")
-    assert wire.stop()["ports"][1]["drop_too_long"] > 0
+    netns.run(["ip", "-4", "route", "flush", "cache"])
+    netns.run(["ip", "-6", "route", "flush", "cache"])
+
+    def passes():
+        return netns.run(["ping", "-n", "-c1", "-W1", "-M", "do", "-s", 1472, "10.0.0.2"], check=False).returncode == 0
+
+    wait_until(passes, "a packet of 1500 bytes passes again")
+    ports = wire.stop()["ports"]
+    assert ports[1]["drop_too_long"] >= ports[0]["answered"] >= 2 and ports[1]["answered"] == 0, ports
 
 
 def test_mtus_that_differ(netns, vnic, far):
@@ -396,11 +409,13 @@ def test_mtus_that_differ(netns, vnic, far):
     assert wire.tool.stderr.wait("'a' has an MTU of 9000 bytes and 'b' of 1500"), wire.tool
     send_stream(netns, far, "10.0.0.1", 4 << 20, 1)
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+        source.setsockopt(socket.IPPROTO_IP, 10, 3)  # IP_MTU_DISCOVER, PROBE: whatever it is told
         for size in (1472, 1473, 8000, 8000):
             source.sendto(b"d" * size, ("10.0.0.2", 9))
     netns.ping("10.0.0.2")
     summary = wire.stop()
     assert summary["ports"][1]["drop_too_long"] == 3, summary
+    assert summary["ports"][0]["answered"] == 3, summary
     assert netns.links() == {"a"} and far.links() == {"b"}
     assert netns.link("a")["mtu"] == 9000
 

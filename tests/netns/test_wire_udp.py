@@ -11,6 +11,7 @@ import random
 import re
 import socket
 import struct
+import threading
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
@@ -399,12 +400,47 @@ def test_path_with_a_smaller_mtu(netns, vnic, far, far_vnic, spare):
     assert near.port["most_bytes"] == 1472 and other.port["most_bytes"] == 1372
     near.space.ping("10.1.0.2")
     large = ["ping", "-n", "-c1", "-W", "0.2", "-M", "do", "-s", 1444, "10.1.0.2"]
-    for _ in range(2):
-        assert near.space.run(large, check=False).returncode == 1
+
+    def is_told():
+        # Of the first ones the kernel of near learns, and then the wire tells.
+        done = near.space.run(large, check=False)
+        assert done.returncode == 1, done
+        return "1372" in done.stdout + done.stderr
+
+    wait_until(is_told, lambda: near.tool)
     near.space.ping("10.1.0.2", "-M", "do", "-s", 1372 - 28)
     near.stop()
     other.stop()
-    assert near.peer["drop_too_long"] > 0, near.peer
+    assert near.peer["drop_too_long"] > 0 and near.interface["answered"] > 0, near.tool
+
+
+@outer
+@pytest.mark.parametrize("kind", ["tun", "tap"])
+def test_stream_goes_on_where_the_path_becomes_narrower(netns, vnic, far, far_vnic, version, kind):
+    """In the middle of a transfer, whose sender is then told by the wire."""
+    near, other = both_ends(vnic, far_vnic, version, kind)
+    data = random.Random(1).randbytes(1 << 20)
+    for family, address in ((socket.AF_INET, "10.1.0.2"), (socket.AF_INET6, "fd01::2")):
+        with far.socket(family, socket.SOCK_STREAM) as server, netns.socket(family, socket.SOCK_STREAM) as client:
+            server.bind((address, 0))
+            server.listen(1)
+            for one in (server, client):
+                one.settimeout(10 * FACTOR)
+            client.connect(server.getsockname()[:2])
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.settimeout(10 * FACTOR)
+                for mtu in (1500, 1400):
+                    netns.run(["ip", "link", "set", "dev", "va", "mtu", mtu])
+                    thread = threading.Thread(target=client.sendall, args=(data,))
+                    thread.start()
+                    got = bytearray()
+                    while len(got) < len(data):
+                        got += accepted.recv(1 << 18)
+                    thread.join()
+                    assert got == data
+    stop_quietly(near, other)
+    assert near.interface["answered"] >= 2, near.tool
 
 
 def test_interface_of_the_path_goes_down(netns, vnic, far, far_vnic):

@@ -256,6 +256,7 @@ static inline void assert_conserved(const struct vnic_port *from, const struct v
 	uint64_t in = vnic_port_counter(from, 0, VNIC_PORT_IN_PACKETS), out;
 	uint64_t drops = 0;
 
+	in += vnic_port_counter(to, 0, VNIC_PORT_ANSWERED);
 	out = vnic_port_counter(to, 0, VNIC_PORT_OUT_PACKETS);
 	for (int i = VNIC_PORT_DROP_DOWN; i < VNIC_PORT_DROP_MALFORMED; i++)
 		drops += vnic_port_counter(to, 0, (enum vnic_port_counter)i);

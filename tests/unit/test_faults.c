@@ -214,6 +214,93 @@ static int join(struct context *context, struct vnic_error *error)
 	return code;
 }
 
+/* The other kinds: the same, each joined to a port that needs nothing. */
+static int join_kind(const char *specification, bool record, struct vnic_error *error)
+{
+	const struct vnic_port_options options = {.record = record};
+	struct vnic_port *ports[2] = {NULL, NULL};
+	struct vnic_wire *wire = NULL;
+	int code = vnic_port_open(specification, &options, &ports[record], error);
+
+	if (code < 0)
+		assert_null(ports[record]);
+	if (code == 0)
+		code = vnic_port_open("discard:", NULL, &ports[!record], error);
+	if (code == 0)
+		code = vnic_wire_new(ports[0], ports[1], NULL, &wire, error);
+	if (code < 0)
+		assert_null(wire);
+	vnic_wire_free(wire);
+	vnic_port_close(ports[0]);
+	vnic_port_close(ports[1]);
+	return code;
+}
+
+#define SOCKET_PATH "/tmp/vnic-faults.socket"
+#define CAPTURE_PATH "/tmp/vnic-faults.pcap"
+
+static int join_udp(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("udp:127.0.0.1:4000-127.0.0.1:4001", false, error);
+}
+
+static int join_udp6(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("udp:[::1]-[::1]:4001", false, error);
+}
+
+static int join_tcp(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("tcp:127.0.0.1:4000", false, error);
+}
+
+static int join_tcp_listen(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("tcp-listen:127.0.0.1:0", false, error);
+}
+
+static int join_exec(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("exec:cat <&3 >&3", false, error);
+}
+
+static int join_unix(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("unix:" SOCKET_PATH, false, error);
+}
+
+static int join_unix_listen(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("unix-listen:" SOCKET_PATH, false, error);
+}
+
+static int record_capture(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("pcap:" CAPTURE_PATH, true, error);
+}
+
+static int replay_capture(struct context *context, struct vnic_error *error)
+{
+	(void)context;
+	return join_kind("pcap:" CAPTURE_PATH, false, error);
+}
+
+/* A socket in the file system is taken away with its port. */
+static void no_socket(struct context *context)
+{
+	(void)context;
+	if (access(SOCKET_PATH, F_OK) == 0)
+		fail_msg("%s: '" SOCKET_PATH "' is left", inject_function());
+}
+
 static void nothing(struct context *context)
 {
 	(void)context;
@@ -242,6 +329,15 @@ static const struct operation {
 	{"open a namespace", make_namespace, nothing, nothing, 1},
 	{"hand over", hand_over, nothing, empty_pair, 2},
 	{"join two ports", join, nothing, nothing, 60},
+	{"udp: over IPv4", join_udp, nothing, nothing, 20},
+	{"udp: over IPv6", join_udp6, nothing, nothing, 20},
+	{"tcp:", join_tcp, nothing, nothing, 5},
+	{"tcp-listen:", join_tcp_listen, nothing, nothing, 8},
+	{"exec:", join_exec, nothing, nothing, 5},
+	{"unix:", join_unix, nothing, no_socket, 5},
+	{"unix-listen:", join_unix_listen, nothing, no_socket, 8},
+	{"pcap: that records", record_capture, nothing, nothing, 5},
+	{"pcap: that replays", replay_capture, nothing, nothing, 5},
 };
 
 /* One call with one fault. Returns false when there are fewer calls than that. */
@@ -296,7 +392,10 @@ static void test_every_call_fails_once(void **state)
 	NIC_BEGIN(state);
 	netns = vnic_netns_open(NULL, &error);
 	snprintf(context.netns, sizeof(context.netns), "/proc/self/fd/%d", netns);
-	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	assert_int_equal(unshare(CLONE_NEWNET | CLONE_NEWNS), 0);
+	assert_int_equal(system("mount --make-rprivate / && mount -t tmpfs none /tmp && "
+				"ip link set lo up"),
+			 0);
 	context.device = nic_open(&options);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, context.pair), 0);
 	for (i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {

@@ -361,6 +361,8 @@ static void reads_to_the_end(void **state)
 	":' "                                                                                      \
 	"&); printf \"%s \" $$ >&3; "
 
+#define WAIT_FOR_WORD "dd bs=100 count=1 <&3 >/dev/null 2>&1; "
+
 static void receive_family(int peer, pid_t family[2])
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -373,7 +375,10 @@ static void receive_family(int peer, pid_t family[2])
 static void family_ends(void **state)
 {
 	static const char *const commands[] = {
-		FAMILY "sleep 0.1; exit 0", FAMILY "kill -9 $$; sleep 1000", FAMILY "sleep 1000"};
+		FAMILY WAIT_FOR_WORD "exit 0",
+		FAMILY WAIT_FOR_WORD "kill -9 $$",
+		FAMILY WAIT_FOR_WORD "sleep 1000",
+	};
 	struct wired wired;
 	pid_t family[2];
 
@@ -382,6 +387,7 @@ static void family_ends(void **state)
 		int peer = begin(&wired, commands[i], NULL);
 
 		receive_family(peer, family);
+		wired_send(peer, out, 20);
 		end(&wired, peer, i == 2, i == 1 ? -ECANCELED : 0, "was killed by signal 9");
 		assert_false(is_alive(family[0]));
 		assert_false(is_alive(family[1]));

@@ -91,17 +91,17 @@ static void test_build_acknowledgment(void **state)
 		.sack_count = 4,
 		.sacks = {{1, 2}, {3, 4}, {5, 6}, {0xfffffff0, 7}},
 	};
-	const char *sacks =
+	static const uint8_t sacks[33] =
 		"\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\5\0\0\0\6\xff\xff\xff\xf0\0\0\0\7";
 	uint8_t expected[VN_TCP_OPTIONS_BYTES] = "\1\1\x08\x0a\xff\xff\xff\xfe\x80\0\0\1\1\1\5\x1a";
 
 	(void)state;
 	/* Three fit behind timestamps, four without (RFC 2018 section 3). */
-	memcpy(expected + 16, sacks, 24);
+	memcpy(&expected[16], sacks, sizeof(struct vn_tcp_sack) * 3);
 	assert_build(&options, expected, 40);
 	options.has_timestamps = false;
-	memcpy(expected, "\1\1\5\x22", 4);
-	memcpy(expected + 4, sacks, 32);
+	vn_store32(expected, 0x01010522);
+	memcpy(&expected[4], sacks, sizeof(struct vn_tcp_sack) * 4);
 	assert_build(&options, expected, 36);
 	options.sack_count = 1;
 	expected[3] = 10;

@@ -81,7 +81,8 @@ static void test_in_order(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 1000; i++)
-		assert_int_equal(insert(&queue, FAR + 100 + i * 1448u, 1448, &total, PLENTY), 0);
+		assert_int_equal(
+			insert(&queue, FAR + 100 + i * UINT64_C(1448), 1448, &total, PLENTY), 0);
 	assert_int_equal(queue.bytes, 1448000);
 	assert_int_equal(queue.gaps, 1);
 	assert_runs(&queue, &(struct vn_tcp_range){FAR + 100, FAR + 100 + 1448000}, 1);
@@ -169,7 +170,7 @@ static void test_forgotten_runs(void **state)
 
 	(void)state;
 	for (unsigned i = 1; i <= 6; i++)
-		assert_int_equal(insert(&queue, 100 * i, 50, &total, PLENTY), 0);
+		assert_int_equal(insert(&queue, UINT64_C(100) * i, 50, &total, PLENTY), 0);
 	assert_runs(&queue, (struct vn_tcp_range[]){{600, 650}, {500, 550}, {400, 450}, {300, 350}},
 		    4);
 	assert_int_equal(insert(&queue, 350, 250, &total, PLENTY), 0);

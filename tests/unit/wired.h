@@ -205,7 +205,8 @@ static inline void wired_wait_counter(const struct wired *wired, unsigned port,
 static inline void wired_check(const struct wired *wired)
 {
 	for (unsigned from = 0; from < 2; from++) {
-		uint64_t in = wired_counter(wired, from, VNIC_PORT_IN_PACKETS);
+		uint64_t in = wired_counter(wired, from, VNIC_PORT_IN_PACKETS) +
+			      wired_counter(wired, 1 - from, VNIC_PORT_ANSWERED);
 		uint64_t sum = wired_counter(wired, 1 - from, VNIC_PORT_OUT_PACKETS);
 
 		for (int i = VNIC_PORT_DROP_DOWN; i < VNIC_PORT_COUNTERS; i++)

@@ -51,7 +51,65 @@ def test_tun_fits_on_a_page():
     assert lines <= 40, f"{lines} lines"
 
 
-@pytest.mark.parametrize("name", ["tun", "handler"])
+CLIENT = """
+import select, socket, sys
+data = bytes(range(251)) * int(sys.argv[1])
+back = bytearray()
+with socket.create_connection((sys.argv[2], 7)) as client:
+    client.setblocking(False)
+    sent = 0
+    while len(back) < len(data) or sent < len(data):
+        readable, writable, _ = select.select([client], [client] if sent < len(data) else [], [])
+        if writable:
+            sent += client.send(data[sent:sent + 65536])
+            if sent == len(data):
+                client.shutdown(socket.SHUT_WR)
+        if readable:
+            piece = client.recv(65536)
+            if not piece:
+                break
+            back += piece
+    client.setblocking(True)
+    end = client.recv(1)
+assert back == data, f"{len(back)} of {len(data)} bytes came back, or others"
+assert end == b"", "more than was sent"
+print("the same")
+"""
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("repeats", [1, 20000])
+def test_tcp_echo(netns, repeats):
+    echo = start(netns, "tcp_echo")
+    # More than both ends' memory, so that windows close and open.
+    for address in "10.0.0.2", "10.0.0.254":
+        done = netns.run([PYTHON, "-c", CLIENT, str(repeats), address])
+        assert done.stdout == "the same\n", done
+    end(echo, signal.SIGINT, -signal.SIGINT)
+    assert netns.links() == set(), "the interface is still there"
+
+
+def test_tcp_echo_stops_a_client_that_does_not_read(netns):
+    echo = start(netns, "tcp_echo")
+    script = """
+import socket
+client = socket.create_connection(("10.0.0.2", 7))
+client.settimeout(2)
+sent = 0
+try:
+    while sent < 1 << 28:
+        sent += client.send(bytes(65536))
+except TimeoutError:
+    pass
+print(sent < 1 << 28)
+"""
+    done = netns.run([PYTHON, "-c", script])
+    assert done.stdout == "True\n", done
+    netns.ping("10.0.0.2", "-i", "0.01")  # and it goes on serving others
+    end(echo, signal.SIGINT, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", ["tcp_echo", "tun", "handler"])
 def test_without_privilege(netns, name):
     done = netns.run(["setpriv", "--bounding-set", "-all", os.path.join(EXAMPLES, name)], check=False)
     assert done.returncode == 1, done

@@ -8,7 +8,8 @@
  *     ack_ns    a delayed ACK
  *     life_ns   keepalive, the end of TIME-WAIT, of FIN-WAIT-2 after a close
  *
- * The time of retransmission is that of RFC 6298, with a least value that suits a virtual wire: 20 ms. A single
+ * The time of retransmission is that of RFC 6298, with a least value that suits a virtual wire: 50 ms, which
+ * is longer than others delay an ACK and than a busy machine keeps a program waiting. A single
  * segment, which the other end may acknowledge late on purpose, gets DELAYED_ACK_NS more, or every
  * small write would be sent twice. A tail is probed before (RFC 8985 section 7), after two round
  * trips, so that most losses at the end of something cost no timeout.

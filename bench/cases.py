@@ -44,7 +44,7 @@ METRICS = {
 # What a segment costs among so many connections, and a connection of memory.
 CONNECTIONS = (1, 10, 100, 1000, 10000, 100000)
 METRICS.update(
-    (name + f"_{count}", Metric(f"{title}, {count} connections", unit, False, 0))
+    (name + f"_{count}", Metric(f"{title} among {count}", unit, False, 0))
     for name, title, unit in (
         ("segment_among", "segment", "ns"),
         ("request_among", "request and reply", "ns"),
@@ -138,7 +138,10 @@ def iperf3(lab, ends):
             settings.cpu_a,
         )
         # In either direction what arrived, and while it did.
-        done = json.loads(client.result(int(seconds) + LIMIT))["end"]["sum_received"]
+        end = json.loads(client.result(int(seconds) + LIMIT))["end"]
+        done = end["sum_received"]
+        if not 0 < done["bytes"] <= end["sum_sent"]["bytes"]:
+            raise Failure(f"{done['bytes']} bytes came of {end['sum_sent']['bytes']}")
         busy = busy_seconds(settings.cpus) - before
         numbers[name] = gbits(done)
         numbers[name + "_cpu"] = cpu_per_gbyte({**done, "cpu_seconds": busy})
@@ -271,7 +274,8 @@ def http(lab, ends):
     """The same file from each, with connections that stay and with one for each request."""
     fields, body = lab.fetch(ends.a, ends.target, RESOURCE)
     wanted_fields, wanted = lab.settings.resource or (fields, body)
-    if body != wanted or len(fields) != len(wanted_fields):
+    # A field or two of another version of nginx make no difference that could be measured.
+    if body != wanted or abs(len(fields) - len(wanted_fields)) > 2:
         raise Failure(
             f"{len(body)} bytes and {len(fields)} fields, not {len(wanted)} and {len(wanted_fields)}"
         )
@@ -429,8 +433,7 @@ CASES = (
     Case(
         "connections",
         "pure",
-        "Two stacks without system calls: one request and reply after the other of 64 bytes, among "
-        "many TCP connections",
+        "TCP among many connections: two stacks, without system calls",
         connections,
         ("library",),
         0,

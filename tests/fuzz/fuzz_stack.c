@@ -45,6 +45,8 @@
 #define OPENED 4
 #define CLOSE_BYTE 0xc1 /* begins a datagram that has its endpoint closed */
 #define START_NS UINT64_C(1000000000)
+/* Room for more than the longest. The tables are small: each input begins with new ones. */
+#define REASSEMBLY_BYTES (96u << 10)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -264,12 +266,14 @@ static void begin(struct run *run, uint8_t first, uint8_t second)
 		.layer = first & 1 ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP,
 		.mtu_bytes = mtus[first >> 1 & 7],
 		.reassembly_datagrams = first & 0x10 ? 2 : 0,
-		.reassembly_bytes = first & 0x20 ? 4096 : 0,
+		.reassembly_bytes = first & 0x20 ? 4096 : REASSEMBLY_BYTES,
 		.errors_per_second = second & 1 ? 10 : 1000000,
 		.errors_burst = second & 1 ? 3 : 1000000,
-		.neighbors = second & SMALL_TABLES ? 2 : 0,
-		.paths = second & SMALL_TABLES ? 2 : 0,
+		.neighbors = second & SMALL_TABLES ? 2 : 64,
+		.paths = second & SMALL_TABLES ? 2 : 64,
 		.udp_endpoints = OPENED,
+		.tcp_listeners = 1,
+		.tcp_connections = 1,
 		.plain = second & PLAIN,
 		.send = on_send,
 		.random = on_random,
@@ -307,7 +311,7 @@ static void check(const struct run *run)
 	uint64_t conflicts = vnic_stack_counter(run->stack, VNIC_STACK_CONFLICTS);
 	/* Where the MTU has no room beside the options, a fragment is mostly header. */
 	uint64_t times = run->options.mtu_bytes < 576 ? 12 : 4;
-	uint64_t bytes = run->options.reassembly_bytes ? run->options.reassembly_bytes : 1 << 20;
+	uint64_t bytes = run->options.reassembly_bytes;
 	uint64_t solicited = vnic_stack_counter(run->stack, VNIC_STACK_SOLICITATIONS);
 	const char *wrong = check_counters(run->stack);
 

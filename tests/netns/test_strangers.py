@@ -78,12 +78,12 @@ def test_ncat_many(netns):
     peer = TcpPeer(netns)
     held = netns.start(["ncat", "-n", PEER[4], HOLD], stdin=-1)
     wait_until(lambda: peer.counter("accepted") == 1, "accepted")
-    for number in range(10):
+    for number in range(3):
         assert netns.run(["ncat", "-n", PEER[4], ECHO], input=f"{number}\n").stdout == f"{number}\n"
-    assert peer.counter("accepted") == 11
+    assert peer.counter("accepted") == 4
     held.signal(signal.SIGKILL)
     held.wait()
-    peer.closed(11)
+    peer.closed(4)
     peer.wait_empty()
     peer.stop()
 
@@ -91,12 +91,12 @@ def test_ncat_many(netns):
 def test_ncat_scans(netns):
     """-z opens and closes at once."""
     peer = TcpPeer(netns, "--quiet")
-    for port in sorted(OPEN):
+    ports = (ECHO, FIRST, DIRECT)
+    for port in ports:
         netns.run(["ncat", "-n", "-z", PEER[4], port])
     assert netns.run(["ncat", "-n", "-z", PEER[4], 1], check=False).returncode == 1
-    peer.release()
     peer.wait_empty()
-    assert peer.stop()["counters"]["accepted"] == len(OPEN)
+    assert peer.stop()["counters"]["accepted"] == len(ports)
 
 
 def nmap(netns, version, *arguments, seconds=80):

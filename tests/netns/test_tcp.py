@@ -50,8 +50,9 @@ def pair(netns, role, service, *options, version=4, accepts=True):
     return peer, connection
 
 
-@links
-@families
+# Both families where they are cut differently: in the kernel, and by the stack.
+@pytest.mark.parametrize("link,version", [("tun", 4), ("tun", 6), ("tap", 4), ("tap", 6), ("tun-plain", 4),
+                                          ("tun-no-offloads", 6), ("tap-no-header", 6)])
 @pytest.mark.parametrize("mtu", [1280, 1500, 9000, 65520])
 def test_both_ways(netns, link, version, mtu):
     """At the same time, as a server and as a client, with sockets and without."""
@@ -362,16 +363,6 @@ def test_reset_in_time_wait(netns):
     peer.stop()
 
 
-def test_crossing_resets(netns):
-    """The peer resets what comes after it has closed: RFC 1122 section 4.2.2.13."""
-    peer = TcpPeer(netns, "--bytes", 1000)
-    connection = connect(netns, SOURCE)
-    connection.setsockopt(*LINGER_RESET)
-    peer.process.signal(15)
-    peer.process.wait()
-    connection.close()
-
-
 # Many.
 
 def kernel_opens(netns, batch):
@@ -567,12 +558,12 @@ def test_user_timeout(netns):
     with nothing_passes(netns):
         theirs = peer.closed(1, 20)[0]
         assert theirs["error"] == errno.ETIMEDOUT, theirs
-        assert theirs["info"]["sent_bytes"] > theirs["info"]["acked_bytes"], theirs
         peer.wait_empty()
         connection.shutdown(socket.SHUT_RDWR)
         thread.join()
     counters = peer.stop()["counters"]
     assert counters["timed_out"] == 1 and counters["timeouts"] > 0, counters
+    assert counters["window_probes"] == 0, counters
     connection.close()
 
 

@@ -72,7 +72,9 @@ static void look_after_life(struct vnic_connection *connection)
 		return;
 	if (connection->state == VN_TCP_FIN_WAIT_2 && connection->is_closing)
 		connection->life_ns = connection->heard_ns + CLOSE_WAIT_NS;
-	else if (interval == 0 || connection->flight.count > 0)
+	/* While something is asked for otherwise, that shows whether it is there. */
+	else if (interval == 0 || connection->flight.count > 0 ||
+		 connection->alarm == VN_TCP_ALARM_PERSIST)
 		connection->life_ns = VN_TCP_NEVER;
 	else if (connection->probes > 0)
 		connection->life_ns =

@@ -24,7 +24,6 @@
 #define PLENTY 100000
 
 static uint64_t random_state;
-
 #define below(bound) random_below(&random_state, bound)
 
 struct fixture {

@@ -251,9 +251,17 @@ static void tell_acked(struct vnic_connection *connection, uint64_t before)
 		operations->acked(connection, connection->user, position - 1);
 }
 
+/* A window that had been taken back is open again: what was dropped meanwhile waits for no timeout. */
+static void resume(struct vnic_connection *connection)
+{
+	vn_tcp_flight_lose_all(&connection->flight);
+	connection->retries = 0;
+}
+
 void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
 		  uint64_t ack)
 {
+	bool was_closed = connection->send_window_bytes == 0;
 	struct vn_tcp_arrival arrival = {0};
 	bool window_changed = update_window(connection, segment, ack);
 	uint64_t before = connection->una;
@@ -282,6 +290,8 @@ void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segmen
 					arrival.delivered_bytes, connection->is_limited,
 					arrival.rtt_ns, connection->srtt_ns, connection->una,
 					connection->nxt, connection->stack->now_ns);
+	if (was_closed && connection->send_window_bytes > 0 && connection->is_timed_out)
+		resume(connection);
 	vn_tcp_detect(connection, &arrival);
 	vn_tcp_set_alarm(connection);
 	vn_tcp_pend(connection);

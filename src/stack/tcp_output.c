@@ -23,6 +23,7 @@
 
 #define ECT0 2 /* RFC 3168 section 5 */
 #define PAYLOAD_MOST 65535u
+#define FRAGMENT_MSS_BYTES (552 - VNIC_IPV4_HEADER_BYTES - VNIC_TCP_HEADER_BYTES)
 
 /* A segment to be written. */
 struct segment {
@@ -130,8 +131,12 @@ static bool wants_update(struct vnic_connection *connection)
 	return edge >= connection->rcv_edge + (step < half ? step : half);
 }
 
+/*
+ * What is too long for a router we want to hear of, but not below the least path MTU that we believe: from there
+ * on routers fragment, or a path with less would take nothing at all (path.c).
+ */
 static uint8_t *build_ip(struct vnic_stack *stack, const struct vnic_flow *flow, uint8_t *ip,
-			 uint8_t traffic_class, size_t payload_bytes)
+			 uint8_t traffic_class, size_t payload_bytes, uint16_t mss_bytes)
 {
 	const struct vnic_address *local = &flow->local_address, *remote = &flow->remote_address;
 
@@ -140,8 +145,7 @@ static uint8_t *build_ip(struct vnic_stack *stack, const struct vnic_flow *flow,
 			.tos = traffic_class,
 			.ttl = stack->options.ttl,
 			.protocol = VNIC_PROTOCOL_TCP,
-			.dont_fragment =
-				true, /* what is too long for a router we want to hear of */
+			.dont_fragment = mss_bytes > FRAGMENT_MSS_BYTES,
 			.identification = (uint16_t)vn_stack_random32(stack),
 			.total_bytes = (uint16_t)(VNIC_IPV4_HEADER_BYTES + payload_bytes),
 		};
@@ -219,7 +223,8 @@ static void send_segment(struct vnic_connection *connection, const struct segmen
 	const struct vnic_flow *flow = &connection->flow;
 	uint32_t tcp_bytes = VNIC_TCP_HEADER_BYTES + (uint32_t)tcp->options_bytes;
 	uint8_t class = connection->has_ecn && segment->is_new && segment->payload_bytes ? ECT0 : 0;
-	uint8_t *bytes = build_ip(stack, flow, ip, class, tcp_bytes + segment->payload_bytes);
+	uint8_t *bytes = build_ip(stack, flow, ip, class, tcp_bytes + segment->payload_bytes,
+				  connection->mss_bytes);
 	bool is_open = !stack->options.plain && connection->has_link;
 	struct vnic_packet packet = {.data = ip};
 
@@ -320,7 +325,7 @@ void vn_tcp_send_cookie(struct vnic_stack *stack, const struct vn_tcp_segment *s
 
 	tcp.options_bytes = vn_tcp_options_build(options, tcp.options);
 	tcp_bytes = VNIC_TCP_HEADER_BYTES + (uint32_t)tcp.options_bytes;
-	bytes = build_ip(stack, flow, ip, 0, tcp_bytes);
+	bytes = build_ip(stack, flow, ip, 0, tcp_bytes, UINT16_MAX);
 	vnic_tcp_build(bytes, tcp_bytes, &flow->local_address, &flow->remote_address, &tcp, 0);
 	vn_stack_count(stack, VNIC_STACK_SEGMENTS_SENT, 1);
 	vn_output_ip(stack, &segment->input->link, ip, (size_t)(bytes - ip) + tcp_bytes);

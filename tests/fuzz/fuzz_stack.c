@@ -36,6 +36,8 @@
 #define SUPER 0x40
 #define COMMAND 0x20
 #define COMMAND_BYTES 8
+#define COMMANDED_BYTES_MOST (1u << 18)
+#define SEGMENTS_MOST 200
 /* Of the second byte. */
 #define ENDPOINTS 4
 #define ROUTER 8
@@ -56,6 +58,7 @@ struct run {
 	struct vnic_stack *stack;
 	uint64_t now_ns, random;
 	uint64_t in_bytes, out_bytes, out_packets;
+	uint64_t commanded_bytes;
 	uint64_t asked; /* datagrams that endpoints were asked to send */
 	struct vnic_endpoint *endpoints[OPENED];
 	uint8_t sum; /* of what was received: every byte is looked at */
@@ -220,6 +223,7 @@ static void command(struct run *run, const uint8_t *bytes)
 {
 	static const uint8_t payload[65536 * 2];
 	unsigned index = bytes[0] % OPENED;
+	size_t segments;
 	struct vnic_address address = address_of(bytes[5]);
 	struct vnic_datagram datagram = {
 		.payload = payload,
@@ -228,6 +232,13 @@ static void command(struct run *run, const uint8_t *bytes)
 		.traffic_class = bytes[7],
 	};
 
+	/* Each packet is checked: without a bound one input would take seconds. */
+	segments = datagram.segment_bytes ? datagram.length_bytes / datagram.segment_bytes : 0;
+	if (segments > SEGMENTS_MOST)
+		datagram.length_bytes = (size_t)SEGMENTS_MOST * datagram.segment_bytes;
+	run->commanded_bytes += datagram.length_bytes;
+	if (run->commanded_bytes > COMMANDED_BYTES_MOST)
+		return;
 	switch (bytes[0] >> 2 & 3) {
 	case 0:
 		vnic_endpoint_close(run->endpoints[index]);

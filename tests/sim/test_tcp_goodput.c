@@ -79,7 +79,8 @@ static const struct scene scenes[] = {
 
 struct result {
 	uint64_t bits; /* in a second */
-	uint64_t retransmitted, timeouts, spurious, overflowed, marked;
+	uint64_t retransmitted, timeouts, spurious, overflowed, marked,
+		early; /* dropped by the receiver */
 };
 
 static struct result results[SCENES];
@@ -124,6 +125,7 @@ static void run(const struct scene *scene, uint64_t seed, struct result *result)
 	result->retransmitted += link_counter(&link, 0, VNIC_STACK_RETRANSMITTED);
 	result->timeouts += link_counter(&link, 0, VNIC_STACK_TIMEOUTS);
 	result->spurious += link_counter(&link, 0, VNIC_STACK_SPURIOUS);
+	result->early += link_counter(&link, 1, VNIC_STACK_DROP_OUT_OF_ORDER_FULL);
 	result->overflowed += link.ends[0].overflowed;
 	result->marked += link.ends[0].marked;
 	stream_end(&stream);
@@ -146,10 +148,11 @@ static void line_of(size_t i, char *line, size_t size)
 {
 	const struct result *result = &results[i];
 
-	snprintf(line, size, "%-18s %12llu %8llu %6llu %6llu %8llu %8llu", scenes[i].name,
+	snprintf(line, size, "%-18s %12llu %8llu %6llu %6llu %8llu %8llu %8llu", scenes[i].name,
 		 (unsigned long long)result->bits, (unsigned long long)result->retransmitted,
 		 (unsigned long long)result->timeouts, (unsigned long long)result->spurious,
-		 (unsigned long long)result->overflowed, (unsigned long long)result->marked);
+		 (unsigned long long)result->overflowed, (unsigned long long)result->marked,
+		 (unsigned long long)result->early);
 }
 
 static void transfers_are_as_fast_as_theory_allows(void **state)

@@ -177,38 +177,38 @@ static void test_headers(void **state)
 {
 	static const struct {
 		enum vnic_layer layer;
+		enum meter_protocol protocol;
 		const char *bytes;
 		size_t length;
-		enum meter_protocol protocol;
 		unsigned flows, port;
 	} cases[] = {
-		{VNIC_LAYER_ETHERNET, "\x02\0\0\0\0\1\x02\0\0\0\0\2\x08\x06", 14, METER_ARP, 0, 0},
-		{VNIC_LAYER_ETHERNET, "\x02\0\0\0\0\1\x02\0\0\0\0\2\x81\0\0\7\x08\x06", 18,
-		 METER_ARP, 0, 0},
-		{VNIC_LAYER_ETHERNET, "\x02\0\0\0\0\1\x02\0\0\0\0\2\x88\xcc", 14, METER_OTHER, 0,
+		{VNIC_LAYER_ETHERNET, METER_ARP, "\x02\0\0\0\0\1\x02\0\0\0\0\2\x08\x06", 14, 0, 0},
+		{VNIC_LAYER_ETHERNET, METER_ARP, "\x02\0\0\0\0\1\x02\0\0\0\0\2\x81\0\0\7\x08\x06",
+		 18, 0, 0},
+		{VNIC_LAYER_ETHERNET, METER_OTHER, "\x02\0\0\0\0\1\x02\0\0\0\0\2\x88\xcc", 14, 0,
 		 0},
-		{VNIC_LAYER_ETHERNET,
+		{VNIC_LAYER_ETHERNET, METER_UDP,
 		 "\x02\0\0\0\0\1\x02\0\0\0\0\2\x08\0"
 		 "\x45\0\0\x1c\0\0\0\0\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2\x12\x34\0\7\0\x08\0\0",
-		 42, METER_UDP, 1, 0x1234},
+		 42, 1, 0x1234},
 		/* A later fragment has no ports. */
-		{VNIC_LAYER_IP,
+		{VNIC_LAYER_IP, METER_UDP,
 		 "\x45\0\0\x1c\0\0\0\1\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2\x12\x34\0\7\0\x08\0\0", 28,
-		 METER_UDP, 1, 0},
+		 1, 0},
 		/* Options before them. */
-		{VNIC_LAYER_IP,
-		 "\x46\0\0\x20\0\0\0\0\x40\x06\0\0\x0a\0\0\1\x0a\0\0\2\1\1\1\1\x12\x34\0\7", 28,
-		 METER_TCP, 1, 0x1234},
+		{VNIC_LAYER_IP, METER_TCP,
+		 "\x46\0\0\x20\0\0\0\0\x40\x06\0\0\x0a\0\0\1\x0a\0\0\2\1\1\1\1\x12\x34\0\7", 28, 1,
+		 0x1234},
 		/* IPv6 with a destination option. */
-		{VNIC_LAYER_IP,
+		{VNIC_LAYER_IP, METER_UDP,
 		 "\x60\0\0\0\0\x10\x3c\x40\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\xfd\0\0\0\0\0\0\0\0\0"
 		 "\0\0\0\0\0\2"
 		 "\x11\0\1\4\0\0\0\0\x12\x34\0\7\0\x08\0\0",
-		 56, METER_UDP, 1, 0x1234},
-		{VNIC_LAYER_IP, "\x45\0\0\x14\0\0\0\0\x40\xfd\0\0\x0a\0\0\1\x0a\0\0\2", 20,
-		 METER_OTHER, 1, 0},
-		{VNIC_LAYER_IP, "\x70", 1, METER_OTHER, 0, 0},
-		{VNIC_LAYER_IP, "", 0, METER_OTHER, 0, 0},
+		 56, 1, 0x1234},
+		{VNIC_LAYER_IP, METER_OTHER, "\x45\0\0\x14\0\0\0\0\x40\xfd\0\0\x0a\0\0\1\x0a\0\0\2",
+		 20, 1, 0},
+		{VNIC_LAYER_IP, METER_OTHER, "\x70", 1, 0, 0},
+		{VNIC_LAYER_IP, METER_OTHER, "", 0, 0, 0},
 	};
 	size_t i, length;
 

@@ -96,7 +96,8 @@ struct vnic_connection {
 	bool echo_mark;     /* say ECE until the other end has said CWR */
 	bool say_reduced;   /* say CWR with the next new data */
 	bool has_dsack;
-	bool undo_possible; /* undo_timestamp is that of the first segment sent again */
+	bool undo_decided;  /* something was sent again in this recovery */
+	bool undo_possible; /* and first the oldest: timestamp_undo is that of it */
 	uint16_t
 		mss_bytes; /* of a segment with its options: what the other end and the path take */
 	uint16_t mss_told_bytes; /* by the other end */

@@ -35,6 +35,8 @@
 #define SUPER 0x40
 #define COMMAND 0x20
 #define COMMAND_BYTES 8
+#define COMMANDED_BYTES_MOST (1u << 18)
+#define SEGMENTS_MOST 200
 /* Of the second byte. */
 #define ENDPOINTS 4
 #define ROUTER 8
@@ -43,6 +45,8 @@
 #define OPENED 4
 #define CLOSE_BYTE 0xc1 /* begins a datagram that has its endpoint closed */
 #define START_NS UINT64_C(1000000000)
+/* Room for more than the longest. The tables are small: each input begins with new ones. */
+#define REASSEMBLY_BYTES (96u << 10)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -53,6 +57,7 @@ struct run {
 	struct vnic_stack *stack;
 	uint64_t now_ns, random;
 	uint64_t in_bytes, out_bytes, out_packets;
+	uint64_t commanded_bytes;
 	uint64_t asked; /* datagrams that endpoints were asked to send */
 	struct vnic_endpoint *endpoints[OPENED];
 	uint8_t sum; /* of what was received: every byte is looked at */
@@ -217,6 +222,7 @@ static void command(struct run *run, const uint8_t *bytes)
 {
 	static const uint8_t payload[65536 * 2];
 	unsigned index = bytes[0] % OPENED;
+	size_t segments;
 	struct vnic_address address = address_of(bytes[5]);
 	struct vnic_datagram datagram = {
 		.payload = payload,
@@ -225,6 +231,13 @@ static void command(struct run *run, const uint8_t *bytes)
 		.traffic_class = bytes[7],
 	};
 
+	/* Each packet is checked: without a bound one input would take seconds. */
+	segments = datagram.segment_bytes ? datagram.length_bytes / datagram.segment_bytes : 0;
+	if (segments > SEGMENTS_MOST)
+		datagram.length_bytes = (size_t)SEGMENTS_MOST * datagram.segment_bytes;
+	run->commanded_bytes += datagram.length_bytes;
+	if (run->commanded_bytes > COMMANDED_BYTES_MOST)
+		return;
 	switch (bytes[0] >> 2 & 3) {
 	case 0:
 		vnic_endpoint_close(run->endpoints[index]);
@@ -253,12 +266,14 @@ static void begin(struct run *run, uint8_t first, uint8_t second)
 		.layer = first & 1 ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP,
 		.mtu_bytes = mtus[first >> 1 & 7],
 		.reassembly_datagrams = first & 0x10 ? 2 : 0,
-		.reassembly_bytes = first & 0x20 ? 4096 : 0,
+		.reassembly_bytes = first & 0x20 ? 4096 : REASSEMBLY_BYTES,
 		.errors_per_second = second & 1 ? 10 : 1000000,
 		.errors_burst = second & 1 ? 3 : 1000000,
-		.neighbors = second & SMALL_TABLES ? 2 : 0,
-		.paths = second & SMALL_TABLES ? 2 : 0,
+		.neighbors = second & SMALL_TABLES ? 2 : 64,
+		.paths = second & SMALL_TABLES ? 2 : 64,
 		.udp_endpoints = OPENED,
+		.tcp_listeners = 1,
+		.tcp_connections = 1,
 		.plain = second & PLAIN,
 		.send = on_send,
 		.random = on_random,
@@ -296,7 +311,7 @@ static void check(const struct run *run)
 	uint64_t conflicts = vnic_stack_counter(run->stack, VNIC_STACK_CONFLICTS);
 	/* Where the MTU has no room beside the options, a fragment is mostly header. */
 	uint64_t times = run->options.mtu_bytes < 576 ? 12 : 4;
-	uint64_t bytes = run->options.reassembly_bytes ? run->options.reassembly_bytes : 1 << 20;
+	uint64_t bytes = run->options.reassembly_bytes;
 	uint64_t solicited = vnic_stack_counter(run->stack, VNIC_STACK_SOLICITATIONS);
 	const char *wrong = check_counters(run->stack);
 

@@ -4,9 +4,10 @@
  *
  * TCP streams as fast as they go, from one process to another, each of one thread with 128 KiB per
  * system call, as iperf3 does it. Unlike there, who connects may receive: a translating gateway lets
- * connections through in one direction only. One side measures a window (measure.h): the one that is given WARMUP, SECONDS and CPUS. It prints one line of JSON and goes; the
- * other goes when it did. The receiver counts what it read. So that the other side can be any
- * service, the sender can measure too: it counts what it wrote and the other side acknowledged.
+ * connections through in one direction only. One side measures a window (measure.h): the one that
+ * is given WARMUP, SECONDS and CPUS. It prints one line of JSON and goes; the other goes when it
+ * did. The receiver counts what it read. So that the other side can be any service, the sender can
+ * measure too: it counts what it wrote and the other side acknowledged.
  *
  * CONGESTION names TCP's congestion control: what a machine has by default differs, and much
  * depends on it.

@@ -103,7 +103,7 @@ _vnic_value()
 	--owner | --user) mapfile -t COMPREPLY < <(compgen -u -- "$current") ;;
 	--group) mapfile -t COMPREPLY < <(compgen -g -- "$current") ;;
 	--host) words=all ;;
-	--service) words="all none echo discard chargen http" ;;
+	--service) words="all none echo discard chargen http iperf3" ;;
 	--mtu) words="1280 1500 9000 65520" ;;
 	--queues) words="1 2 4 8" ;;
 	--for) words="10s 1m 1h" ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes page.h of page.html: embed.py PAGE.html PAGE.h
+"""Makes page.c of page.html: embed.py PAGE.html PAGE.c
 
 The page is cut in two where the server puts its numbers. Comments and indentation of the source are
 for those who read it, and are left out. The policy allows the one script and the one style sheet
@@ -31,8 +31,8 @@ def content_hash(page, tag):
 
 def array(name, data):
     lines = [", ".join(map(str, data[i:i + 24])) for i in range(0, len(data), 24)]
-    return (f"static const unsigned char {name}[] = {{\n" + ",\n".join(lines) + "\n};\n"
-            f"static const size_t {name}_bytes = sizeof({name});\n")
+    return (f"const unsigned char {name}[] = {{\n" + ",\n".join(lines) + "\n};\n"
+            f"const size_t {name}_bytes = sizeof({name});\n")
 
 
 def main():
@@ -46,8 +46,9 @@ def main():
               f"connect-src 'self'; img-src 'self'; script-src {content_hash(page, 'script')}; "
               f"style-src {content_hash(page, 'style')}")
     with open(target, "w", encoding="ascii") as file:
-        file.write("/* SPDX-License-Identifier: MIT */\n/* Made by embed.py. */\n#include <stddef.h>\n"
-                   f'#define PAGE_POLICY "{policy}"\n')
+        file.write('/* SPDX-License-Identifier: MIT */\n/* Made by embed.py. */\n#include "page.h"\n'
+                   f'const char page_fields[] = "Content-Security-Policy: {policy}\\r\\n"\n'
+                   '\t"Referrer-Policy: no-referrer\\r\\nVary: Accept\\r\\n";\n')
         file.write(array("page_head", head.encode()) + array("page_tail", tail.encode()))
 
 

@@ -78,10 +78,10 @@ int iperf3_stream_open(struct iperf3_shard *shard, struct iperf3_test *test, uns
 void iperf3_streams_advance(struct iperf3_shard *shard, uint64_t now_ns, uint64_t *next_ns);
 void iperf3_streams_free(struct iperf3_shard *shard);
 
-/* Callbacks: of the shard's endpoint, and of a stream's. */
-void iperf3_udp_open(struct vnic_endpoint *endpoint, void *shard,
+/* Callbacks of the shard's endpoint, whose user is the shard, and of a stream's. */
+void iperf3_udp_open(struct vnic_endpoint *endpoint, void *user,
 		     const struct vnic_datagram *datagrams, unsigned count);
-void iperf3_udp_receive(struct vnic_endpoint *endpoint, void *stream,
+void iperf3_udp_receive(struct vnic_endpoint *endpoint, void *user,
 			const struct vnic_datagram *datagrams, unsigned count);
 /* Send what is due. Returns when the next is. */
 uint64_t iperf3_udp_send(struct iperf3_stream *stream, uint64_t now_ns);

@@ -25,8 +25,8 @@
 #define COUNT_MOST 9007199254740992.0 /* 2^53: beyond it a double skips numbers */
 #define BLOCK_BYTES_TCP 131072u
 #define BLOCK_BYTES_UDP 1460u
-#define PACING_NS_LEAST 100000u
-#define PACING_NS_MOST 100000000u
+#define PACING_US_LEAST 100.0
+#define PACING_US_MOST 100000.0
 
 /* A number between 0 and most; what is missing is the default. Returns false: it is neither. */
 static bool take_number(const cJSON *object, const char *key, double most, double missing,
@@ -105,11 +105,11 @@ static enum iperf3_problem take_rate(const cJSON *object, struct iperf3_paramete
 	parameters->burst_blocks = (unsigned)value;
 	if (!take_number(object, "pacing_timer", COUNT_MOST, 1000, &value))
 		return IPERF3_PROBLEM_PARAMETERS;
-	if (value > PACING_NS_MOST / 1000)
-		value = PACING_NS_MOST / 1000;
+	if (value > PACING_US_MOST)
+		value = PACING_US_MOST;
+	if (value < PACING_US_LEAST)
+		value = PACING_US_LEAST;
 	parameters->pacing_ns = (uint64_t)value * 1000;
-	if (parameters->pacing_ns < PACING_NS_LEAST)
-		parameters->pacing_ns = PACING_NS_LEAST;
 	if (!take_number(object, "window", COUNT_MOST, 0, &value))
 		return IPERF3_PROBLEM_PARAMETERS;
 	parameters->window_bytes = (uint64_t)value;

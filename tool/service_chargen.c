@@ -19,7 +19,7 @@
 #define LINE_CHARACTERS 72
 #define LINE_BYTES (LINE_CHARACTERS + 2)
 #define CHARACTERS 95 /* that can be printed, from ' ' on */
-#define PERIOD_BYTES (CHARACTERS * LINE_BYTES)
+#define PERIOD_BYTES ((size_t)CHARACTERS * LINE_BYTES)
 #define ANSWER_BYTES 512
 #define KEEPALIVE_NS UINT64_C(60000000000)
 

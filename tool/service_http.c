@@ -104,9 +104,7 @@ static void answer_root(struct http_answer *answer, const struct status *status,
 	switch (http_choose_kind(request)) {
 	case HTTP_HTML:
 		answer_text(answer, status, "text/html; charset=utf-8", write_page);
-		answer->fields = "Content-Security-Policy: " PAGE_POLICY "\r\n"
-				 "Referrer-Policy: no-referrer\r\n"
-				 "Vary: Accept\r\n";
+		answer->fields = page_fields;
 		return;
 	case HTTP_JSON:
 		answer_json(answer, status, history, request);

@@ -52,8 +52,8 @@ struct vnic_socket_options {
 	/**
 	 * Something became possible that was not (edges: read or write until -EAGAIN). Readable is
 	 * told again after all was read, writable after something could not be written and a
-	 * quarter of the memory is free again. Accepted sockets begin with that of their listener.
-	 * The socket may be closed here. NULL is allowed.
+	 * quarter of the memory is free again, acceptable for each connection. Accepted sockets
+	 * begin with that of their listener. The socket may be closed here. NULL is allowed.
 	 * @param ready  enum vnic_socket_ready, or-ed
 	 */
 	void (*ready)(struct vnic_socket *socket, void *user, unsigned ready);

@@ -292,11 +292,13 @@ static const struct vnic_address *next_hop(const struct vnic_stack *stack,
 const struct vn_link *vn_neighbor_find(struct vnic_stack *stack, const struct vnic_address *source,
 				       const struct vnic_address *destination)
 {
+	static const struct vn_link none;
 	struct vn_neighbors *neighbors = stack->neighbors;
 	struct neighbor *neighbor;
 
 	if (stack->options.layer != VNIC_LAYER_ETHERNET)
-		return &neighbors->group; /* which is empty, and nobody looks at it */
+		return &none;
+	neighbors->group = none;
 	if (vnic_address_is_multicast(destination)) {
 		vnic_address_multicast_mac(destination, neighbors->group.mac);
 		return &neighbors->group;
@@ -321,8 +323,8 @@ static void keep(struct vnic_stack *stack, struct neighbor *neighbor,
 	/* The latest are what is still wanted (RFC 1122 section 2.3.2.2). */
 	if (neighbor->waiting_count == WAITING_PACKETS) {
 		free_waiting(neighbors, neighbor->waiting[0]);
-		memmove(neighbor->waiting, neighbor->waiting + 1,
-			(WAITING_PACKETS - 1) * sizeof(neighbor->waiting[0]));
+		for (unsigned i = 1; i < WAITING_PACKETS; i++)
+			neighbor->waiting[i - 1] = neighbor->waiting[i];
 		neighbor->waiting_count--;
 		vn_stack_count(stack, VNIC_STACK_LOST_UNRESOLVED, 1);
 	}

@@ -36,10 +36,10 @@ struct path {
 
 struct vn_paths {
 	uint8_t key[16];
-	struct path *entries;
 	unsigned count, most;
 	uint32_t slot_mask;
-	uint32_t slots[]; /* index + 1, 0: none */
+	uint32_t *slots; /* index + 1, 0: none */
+	struct path entries[];
 };
 
 int vn_paths_new(struct vnic_stack *stack)
@@ -50,21 +50,21 @@ int vn_paths_new(struct vnic_stack *stack)
 
 	while (slots < most)
 		slots *= 2;
-	paths = calloc(1, sizeof(*paths) + slots * sizeof(paths->slots[0]));
+	paths = calloc(1, sizeof(*paths) + most * sizeof(paths->entries[0]));
 	if (!paths)
 		return -ENOMEM;
 	stack->paths = paths;
 	paths->slot_mask = slots - 1;
 	paths->most = most;
 	vn_stack_random(stack, paths->key, sizeof(paths->key));
-	paths->entries = calloc(most, sizeof(*paths->entries));
-	return paths->entries ? 0 : -ENOMEM;
+	paths->slots = calloc(slots, sizeof(*paths->slots));
+	return paths->slots ? 0 : -ENOMEM;
 }
 
 void vn_paths_free(struct vnic_stack *stack)
 {
 	if (stack->paths)
-		free(stack->paths->entries);
+		free(stack->paths->slots);
 	free(stack->paths);
 }
 
@@ -106,7 +106,7 @@ unsigned vnic_stack_path_mtu(const struct vnic_stack *stack, const struct vnic_a
 static struct path *evict(struct vnic_stack *stack)
 {
 	struct vn_paths *paths = stack->paths;
-	uint32_t victim = vn_stack_random32(stack) % paths->most + 1;
+	uint32_t victim = (uint32_t)((uint64_t)vn_stack_random32(stack) * paths->most >> 32) + 1;
 	uint32_t *link = slot_of(paths, &paths->entries[victim - 1].remote);
 
 	while (*link != victim)

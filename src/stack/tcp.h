@@ -96,7 +96,8 @@ struct vnic_connection {
 	bool echo_mark;     /* say ECE until the other end has said CWR */
 	bool say_reduced;   /* say CWR with the next new data */
 	bool has_dsack;
-	bool undo_possible; /* undo_timestamp is that of the first segment sent again */
+	bool undo_decided;  /* something was sent again in this recovery */
+	bool undo_possible; /* and first the oldest: timestamp_undo is that of it */
 	uint16_t
 		mss_bytes; /* of a segment with its options: what the other end and the path take */
 	uint16_t mss_told_bytes; /* by the other end */
@@ -179,6 +180,10 @@ struct vn_tcp_segment {
 
 /* tcp.c */
 struct vnic_connection *vn_tcp_find(struct vnic_stack *stack, const struct vnic_flow *flow);
+/* Fill in what is 0. */
+void vn_tcp_set_defaults(struct vnic_connection_options *options);
+/* How far the windows up to this one have to be shifted (RFC 7323 section 2.3). */
+uint8_t vn_tcp_scale(uint32_t window_bytes);
 /* A new connection in the table, in CLOSED, with nothing sent; NULL: no room. */
 struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_flow *flow,
 				    const struct vnic_connection_options *options);

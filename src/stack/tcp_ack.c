@@ -102,7 +102,7 @@ static void begin_recovery(struct vnic_connection *connection, uint32_t acked_by
 {
 	connection->is_recovering = true;
 	connection->is_timed_out = false;
-	connection->undo_possible = false;
+	connection->undo_decided = connection->undo_possible = false;
 	connection->recovery_end = connection->nxt;
 	vn_tcp_congestion_lost(&connection->congestion, connection->mss_bytes,
 			       connection->flight.bytes + acked_bytes, connection->stack->now_ns);
@@ -113,7 +113,7 @@ static void end_recovery(struct vnic_connection *connection)
 	if (!connection->is_timed_out)
 		vn_tcp_congestion_recovered(&connection->congestion, connection->mss_bytes);
 	connection->is_recovering = connection->is_timed_out = false;
-	connection->undo_possible = false;
+	connection->undo_decided = connection->undo_possible = false;
 	vn_tcp_flight_recovered(&connection->flight);
 }
 
@@ -178,15 +178,17 @@ static void end_tail_probe(struct vnic_connection *connection, const struct vn_t
 
 static void undo_recovery(struct vnic_connection *connection, const struct vn_tcp_segment *segment)
 {
-	if (!connection->is_recovering || !connection->undo_possible ||
-	    !connection->has_timestamps || !segment->options.has_timestamps ||
+	if (!connection->is_recovering || !connection->undo_possible)
+		return;
+	/* The first ACK for what was sent again says it, none after it. */
+	connection->undo_possible = false;
+	if (!connection->has_timestamps || !segment->options.has_timestamps ||
 	    (int32_t)(segment->options.timestamp_echo - connection->timestamp_undo) >= 0)
 		return;
 	vn_stack_count(connection->stack, VNIC_STACK_SPURIOUS, 1);
 	vn_tcp_congestion_undo(&connection->congestion);
 	vn_tcp_flight_forgive(&connection->flight);
 	connection->is_recovering = connection->is_timed_out = false;
-	connection->undo_possible = false;
 }
 
 static void answer_mark(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
@@ -249,9 +251,17 @@ static void tell_acked(struct vnic_connection *connection, uint64_t before)
 		operations->acked(connection, connection->user, position - 1);
 }
 
+/* A window that had been taken back is open again: what was dropped meanwhile waits for no timeout. */
+static void resume(struct vnic_connection *connection)
+{
+	vn_tcp_flight_lose_all(&connection->flight);
+	connection->retries = 0;
+}
+
 void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segment *segment,
 		  uint64_t ack)
 {
+	bool was_closed = connection->send_window_bytes == 0;
 	struct vn_tcp_arrival arrival = {0};
 	bool window_changed = update_window(connection, segment, ack);
 	uint64_t before = connection->una;
@@ -280,6 +290,8 @@ void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segmen
 					arrival.delivered_bytes, connection->is_limited,
 					arrival.rtt_ns, connection->srtt_ns, connection->una,
 					connection->nxt, connection->stack->now_ns);
+	if (was_closed && connection->send_window_bytes > 0 && connection->is_timed_out)
+		resume(connection);
 	vn_tcp_detect(connection, &arrival);
 	vn_tcp_set_alarm(connection);
 	vn_tcp_pend(connection);

@@ -23,6 +23,7 @@
 
 #define ECT0 2 /* RFC 3168 section 5 */
 #define PAYLOAD_MOST 65535u
+#define FRAGMENT_MSS_BYTES (552 - VNIC_IPV4_HEADER_BYTES - VNIC_TCP_HEADER_BYTES)
 
 /* A segment to be written. */
 struct segment {
@@ -130,8 +131,12 @@ static bool wants_update(struct vnic_connection *connection)
 	return edge >= connection->rcv_edge + (step < half ? step : half);
 }
 
+/*
+ * What is too long for a router we want to hear of, but not below the least path MTU that we believe: from there
+ * on routers fragment, or a path with less would take nothing at all (path.c).
+ */
 static uint8_t *build_ip(struct vnic_stack *stack, const struct vnic_flow *flow, uint8_t *ip,
-			 uint8_t traffic_class, size_t payload_bytes)
+			 uint8_t traffic_class, size_t payload_bytes, uint16_t mss_bytes)
 {
 	const struct vnic_address *local = &flow->local_address, *remote = &flow->remote_address;
 
@@ -140,8 +145,7 @@ static uint8_t *build_ip(struct vnic_stack *stack, const struct vnic_flow *flow,
 			.tos = traffic_class,
 			.ttl = stack->options.ttl,
 			.protocol = VNIC_PROTOCOL_TCP,
-			.dont_fragment =
-				true, /* what is too long for a router we want to hear of */
+			.dont_fragment = mss_bytes > FRAGMENT_MSS_BYTES,
 			.identification = (uint16_t)vn_stack_random32(stack),
 			.total_bytes = (uint16_t)(VNIC_IPV4_HEADER_BYTES + payload_bytes),
 		};
@@ -219,7 +223,8 @@ static void send_segment(struct vnic_connection *connection, const struct segmen
 	const struct vnic_flow *flow = &connection->flow;
 	uint32_t tcp_bytes = VNIC_TCP_HEADER_BYTES + (uint32_t)tcp->options_bytes;
 	uint8_t class = connection->has_ecn && segment->is_new && segment->payload_bytes ? ECT0 : 0;
-	uint8_t *bytes = build_ip(stack, flow, ip, class, tcp_bytes + segment->payload_bytes);
+	uint8_t *bytes = build_ip(stack, flow, ip, class, tcp_bytes + segment->payload_bytes,
+				  connection->mss_bytes);
 	bool is_open = !stack->options.plain && connection->has_link;
 	struct vnic_packet packet = {.data = ip};
 
@@ -320,7 +325,7 @@ void vn_tcp_send_cookie(struct vnic_stack *stack, const struct vn_tcp_segment *s
 
 	tcp.options_bytes = vn_tcp_options_build(options, tcp.options);
 	tcp_bytes = VNIC_TCP_HEADER_BYTES + (uint32_t)tcp.options_bytes;
-	bytes = build_ip(stack, flow, ip, 0, tcp_bytes);
+	bytes = build_ip(stack, flow, ip, 0, tcp_bytes, UINT16_MAX);
 	vnic_tcp_build(bytes, tcp_bytes, &flow->local_address, &flow->remote_address, &tcp, 0);
 	vn_stack_count(stack, VNIC_STACK_SEGMENTS_SENT, 1);
 	vn_output_ip(stack, &segment->input->link, ip, (size_t)(bytes - ip) + tcp_bytes);
@@ -397,7 +402,12 @@ static uint32_t allowance(const struct vnic_connection *connection)
 	return window > pipe ? window - pipe : 0;
 }
 
-static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint32_t most)
+/*
+ * is_oldest: it was the first one in flight, and never sent again before. Only the ACK for such a segment shows
+ * whether it had arrived by itself (RFC 3522 section 3.2).
+ */
+static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint32_t most,
+			bool is_oldest)
 {
 	struct vnic_stack *stack = connection->stack;
 	uint32_t segments = (bytes + most - 1) / most;
@@ -407,8 +417,9 @@ static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint
 	connection->counts.retransmitted_bytes += bytes;
 	connection->counts.retransmitted_segments += segments;
 	vn_stack_count(stack, VNIC_STACK_RETRANSMITTED, segments);
-	if (!connection->undo_possible && connection->is_recovering) {
-		connection->undo_possible = true;
+	if (!connection->undo_decided && connection->is_recovering) {
+		connection->undo_decided = true;
+		connection->undo_possible = is_oldest;
 		connection->timestamp_undo = vn_tcp_timestamp(connection);
 	}
 }
@@ -439,6 +450,7 @@ static void send_lost(struct vnic_connection *connection)
 		uint32_t most = vn_tcp_payload_most(connection), allowed = allowance(connection);
 		uint32_t super = super_bytes(connection, most), length;
 		uint64_t last = sent->begin + vn_tcp_flight_lost_run(sent, super + 1), end = last;
+		bool is_oldest = sent == connection->flight.first && !sent->retransmitted;
 		uint8_t flags = VNIC_TCP_ACK;
 
 		if (connection->fin_sent && end > connection->end)
@@ -451,7 +463,7 @@ static void send_lost(struct vnic_connection *connection)
 		}
 		if (end == sent->begin) {
 			send_fin(connection, sent);
-			note_resent(connection, 0, most);
+			note_resent(connection, 0, most, is_oldest);
 			continue;
 		}
 		if (sent->begin + length == end && end < last)
@@ -459,7 +471,7 @@ static void send_lost(struct vnic_connection *connection)
 		length = send_payload(connection, sent->begin, length, flags, sent);
 		if (length == 0)
 			break;
-		note_resent(connection, length, most);
+		note_resent(connection, length, most, is_oldest);
 	}
 }
 
@@ -569,7 +581,7 @@ static void resend_tail(struct vnic_connection *connection, uint32_t most)
 	}
 	if (end == tail->begin) {
 		send_fin(connection, tail);
-		note_resent(connection, 0, most);
+		note_resent(connection, 0, most, false);
 		return;
 	}
 	length = end - tail->begin < most ? (uint32_t)(end - tail->begin) : most;
@@ -577,7 +589,7 @@ static void resend_tail(struct vnic_connection *connection, uint32_t most)
 		flags &= (uint8_t)~VNIC_TCP_FIN;
 	length = send_payload(connection, tail->begin, length, flags, tail);
 	if (length > 0)
-		note_resent(connection, length, most);
+		note_resent(connection, length, most, false);
 }
 
 void vn_tcp_send_probe(struct vnic_connection *connection)

@@ -30,11 +30,14 @@
 #include <vnic/stack.h>
 
 #include "../sim/check.h"
+#include "repair.h"
 
 #define REPAIR 0x80
 #define SUPER 0x40
 #define COMMAND 0x20
 #define COMMAND_BYTES 8
+#define COMMANDED_BYTES_MOST (1u << 18)
+#define SEGMENTS_MOST 200
 /* Of the second byte. */
 #define ENDPOINTS 4
 #define ROUTER 8
@@ -43,6 +46,8 @@
 #define OPENED 4
 #define CLOSE_BYTE 0xc1 /* begins a datagram that has its endpoint closed */
 #define START_NS UINT64_C(1000000000)
+/* Room for more than the longest. The tables are small: each input begins with new ones. */
+#define REASSEMBLY_BYTES (96u << 10)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -53,6 +58,7 @@ struct run {
 	struct vnic_stack *stack;
 	uint64_t now_ns, random;
 	uint64_t in_bytes, out_bytes, out_packets;
+	uint64_t commanded_bytes;
 	uint64_t asked; /* datagrams that endpoints were asked to send */
 	struct vnic_endpoint *endpoints[OPENED];
 	uint8_t sum; /* of what was received: every byte is looked at */
@@ -217,6 +223,7 @@ static void command(struct run *run, const uint8_t *bytes)
 {
 	static const uint8_t payload[65536 * 2];
 	unsigned index = bytes[0] % OPENED;
+	size_t segments;
 	struct vnic_address address = address_of(bytes[5]);
 	struct vnic_datagram datagram = {
 		.payload = payload,
@@ -225,6 +232,13 @@ static void command(struct run *run, const uint8_t *bytes)
 		.traffic_class = bytes[7],
 	};
 
+	/* Each packet is checked: without a bound one input would take seconds. */
+	segments = datagram.segment_bytes ? datagram.length_bytes / datagram.segment_bytes : 0;
+	if (segments > SEGMENTS_MOST)
+		datagram.length_bytes = (size_t)SEGMENTS_MOST * datagram.segment_bytes;
+	run->commanded_bytes += datagram.length_bytes;
+	if (run->commanded_bytes > COMMANDED_BYTES_MOST)
+		return;
 	switch (bytes[0] >> 2 & 3) {
 	case 0:
 		vnic_endpoint_close(run->endpoints[index]);
@@ -253,12 +267,14 @@ static void begin(struct run *run, uint8_t first, uint8_t second)
 		.layer = first & 1 ? VNIC_LAYER_ETHERNET : VNIC_LAYER_IP,
 		.mtu_bytes = mtus[first >> 1 & 7],
 		.reassembly_datagrams = first & 0x10 ? 2 : 0,
-		.reassembly_bytes = first & 0x20 ? 4096 : 0,
+		.reassembly_bytes = first & 0x20 ? 4096 : REASSEMBLY_BYTES,
 		.errors_per_second = second & 1 ? 10 : 1000000,
 		.errors_burst = second & 1 ? 3 : 1000000,
-		.neighbors = second & SMALL_TABLES ? 2 : 0,
-		.paths = second & SMALL_TABLES ? 2 : 0,
+		.neighbors = second & SMALL_TABLES ? 2 : 64,
+		.paths = second & SMALL_TABLES ? 2 : 64,
 		.udp_endpoints = OPENED,
+		.tcp_listeners = 1,
+		.tcp_connections = 1,
 		.plain = second & PLAIN,
 		.send = on_send,
 		.random = on_random,
@@ -296,7 +312,7 @@ static void check(const struct run *run)
 	uint64_t conflicts = vnic_stack_counter(run->stack, VNIC_STACK_CONFLICTS);
 	/* Where the MTU has no room beside the options, a fragment is mostly header. */
 	uint64_t times = run->options.mtu_bytes < 576 ? 12 : 4;
-	uint64_t bytes = run->options.reassembly_bytes ? run->options.reassembly_bytes : 1 << 20;
+	uint64_t bytes = run->options.reassembly_bytes;
 	uint64_t solicited = vnic_stack_counter(run->stack, VNIC_STACK_SOLICITATIONS);
 	const char *wrong = check_counters(run->stack);
 
@@ -335,87 +351,6 @@ static void pass_time(struct run *run, uint8_t code)
 	check(run);
 }
 
-static void store16(uint8_t *bytes, size_t value)
-{
-	bytes[0] = (uint8_t)(value >> 8);
-	bytes[1] = (uint8_t)value;
-}
-
-static void repair_transport(uint8_t protocol, uint8_t *bytes, size_t length,
-			     const struct vnic_address *source,
-			     const struct vnic_address *destination)
-{
-	uint32_t sum = 0;
-	size_t at;
-
-	switch (protocol) {
-	case VNIC_PROTOCOL_ICMP:
-	case VNIC_PROTOCOL_ICMPV6:
-		at = 2;
-		break;
-	case VNIC_PROTOCOL_UDP:
-		at = 6;
-		if (length >= 8)
-			store16(bytes + 4, length);
-		break;
-	case VNIC_PROTOCOL_TCP:
-		at = 16;
-		break;
-	default:
-		return;
-	}
-	if (length < at + 2)
-		return;
-	store16(bytes + at, 0);
-	if (protocol != VNIC_PROTOCOL_ICMP)
-		sum = vnic_checksum_add_pseudo(0, source, destination, protocol, (uint32_t)length);
-	store16(bytes + at, vnic_checksum_finish(vnic_checksum_add(sum, bytes, length)));
-}
-
-static void repair(const struct run *run, uint8_t *bytes, size_t length)
-{
-	struct vnic_ipv6_extension extension;
-	struct vnic_address source, destination;
-	struct vnic_ethernet ethernet;
-	size_t at, header;
-	uint8_t next;
-	int rc;
-
-	if (run->options.layer == VNIC_LAYER_ETHERNET) {
-		rc = vnic_ethernet_parse(bytes, length, &ethernet);
-		if (rc < 0)
-			return;
-		bytes += rc;
-		length -= (size_t)rc;
-	}
-	if (length >= 20 && bytes[0] >> 4 == 4) {
-		header = (size_t)(bytes[0] & 15) * 4;
-		if (header < 20 || header > length)
-			return;
-		store16(bytes + 2, length);
-		store16(bytes + 10, 0);
-		store16(bytes + 10, vnic_checksum(bytes, header));
-		if ((bytes[6] & 0x3f) != 0 || bytes[7] != 0)
-			return;
-		source = vnic_address_from_bytes(VNIC_IPV4, bytes + 12);
-		destination = vnic_address_from_bytes(VNIC_IPV4, bytes + 16);
-		repair_transport(bytes[9], bytes + header, length - header, &source, &destination);
-	} else if (length >= 40 && bytes[0] >> 4 == 6) {
-		store16(bytes + 4, length - 40);
-		source = vnic_address_from_bytes(VNIC_IPV6, bytes + 8);
-		destination = vnic_address_from_bytes(VNIC_IPV6, bytes + 24);
-		for (at = 40, next = bytes[6]; vnic_ipv6_is_extension(next);
-		     next = extension.next_header, at += (size_t)rc) {
-			rc = vnic_ipv6_extension_parse(next, bytes + at, length - at, &extension);
-			if (rc < 0 ||
-			    (next == VNIC_PROTOCOL_FRAGMENT &&
-			     (extension.more_fragments || extension.fragment_offset_bytes)))
-				return;
-		}
-		repair_transport(next, bytes + at, length - at, &source, &destination);
-	}
-}
-
 /* The memory is just as long as the packet, so that one byte too far is seen. */
 static void give(struct run *run, uint8_t flags, const uint8_t *bytes, size_t length)
 {
@@ -432,7 +367,7 @@ static void give(struct run *run, uint8_t flags, const uint8_t *bytes, size_t le
 	if (length > 0)
 		memcpy(memory, bytes, length);
 	if (flags & REPAIR)
-		repair(run, memory, length);
+		repair(run->options.layer, memory, length);
 	if (flags & SUPER) {
 		packet.gso_type = VNIC_GSO_UDP;
 		packet.gso_size_bytes = 100;

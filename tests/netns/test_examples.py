@@ -5,11 +5,13 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import sys
+import threading
 
 import pytest
 
-from namespace import BUILD, ROOT, wait_until
+from namespace import BUILD, FACTOR, ROOT, wait_until
 
 EXAMPLES = os.path.join(BUILD, "examples")
 SOURCES = os.path.join(ROOT, "examples")
@@ -45,13 +47,65 @@ def test_tun(netns):
     assert netns.links() == set(), "the interface is still there"
 
 
-def test_tun_fits_on_a_page():
-    with open(os.path.join(SOURCES, "tun.c"), encoding="ascii") as file:
+@pytest.mark.parametrize("name, most", [("tun", 40), ("tcp_echo", 60)])
+def test_fits_on_a_page(name, most):
+    with open(os.path.join(SOURCES, f"{name}.c"), encoding="ascii") as file:
         lines = len(file.readlines())
-    assert lines <= 40, f"{lines} lines"
+    assert lines <= most, f"{lines} lines"
 
 
-@pytest.mark.parametrize("name", ["tun", "handler"])
+def connect(netns, address):
+    client = netns.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client.settimeout(10 * FACTOR)
+    client.connect(address)
+    return client
+
+
+def exchange(client, data):
+    """Sends and receives at once, for neither side keeps more than its window; then the end, both ways."""
+    def send():
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    received = bytearray()
+    while chunk := client.recv(1 << 16):
+        received += chunk
+    sender.join()
+    client.close()
+    return bytes(received)
+
+
+@pytest.mark.threads
+def test_tcp_echo(netns):
+    server = start(netns, "tcp_echo")
+    for length in (0, 1, 1000, 3_000_001):
+        data = os.urandom(length)
+        assert exchange(connect(netns, ("10.0.0.2", 7)), data) == data, f"{length} bytes\n{server}"
+    # Several at once, one of which does not read what it is sent.
+    lazy = connect(netns, ("10.0.0.3", 7))
+    lazy.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        while True:
+            lazy.send(bytes(1 << 16))
+    clients = [connect(netns, ("10.0.0.2", 7)) for _ in range(20)]
+    data = os.urandom(10_000)
+    assert [exchange(client, data) for client in clients] == [data] * 20, server
+    lazy.close()
+    with pytest.raises(ConnectionRefusedError):
+        connect(netns, ("10.0.0.2", 8))
+    end(server, signal.SIGINT, -signal.SIGINT)
+
+
+def test_tcp_echo_with_a_program(netns):
+    server = start(netns, "tcp_echo")
+    done = netns.run(["curl", "--silent", "--show-error", "--max-time", "10", "telnet://10.0.0.2:7"],
+                     input="hello\n", check=False)
+    assert done.stdout == "hello\n", f"{done}\n{server}"
+
+
+@pytest.mark.parametrize("name", ["tun", "tcp_echo", "handler"])
 def test_without_privilege(netns, name):
     done = netns.run(["setpriv", "--bounding-set", "-all", os.path.join(EXAMPLES, name)], check=False)
     assert done.returncode == 1, done

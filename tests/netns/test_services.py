@@ -14,7 +14,7 @@ PREFIXES = ["10.0.0.1/24", "fd00::1/64"]
 PEER = {4: "10.0.0.2", 6: "fd00::2"}
 DOMAIN = {4: socket.AF_INET, 6: socket.AF_INET6}
 KINDS = {"tun": [], "tap": ["--tap"]}
-NAMES = ["echo", "discard", "chargen", "http"]
+NAMES = ["echo", "discard", "chargen", "http", "iperf3"]
 BYTES = 4 << 20 if not SANITIZER else 1 << 20
 families = pytest.mark.parametrize("family", [4, 6])
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -58,8 +58,8 @@ def is_open(netns, family, port):
 ], ids=str)
 def test_choice(netns, vnic, choice, names):
     host = vnic.host(*PREFIXES, *(["--service", choice] if choice else []))
-    assert [name for name in host.ready["services"] if name in NAMES] == names, host.ready
-    ports = {"echo": 7, "discard": 9, "chargen": 19, "http": 80}
+    assert host.ready["services"] == names, host.ready
+    ports = {"echo": 7, "discard": 9, "chargen": 19, "http": 80, "iperf3": 5201}
     for family in PEER:
         found = [name for name in NAMES if is_open(netns, family, ports[name])]
         assert found == names, (family, found, names)
@@ -69,7 +69,7 @@ def test_choice(netns, vnic, choice, names):
 def test_unknown(vnic, choice):
     done = vnic.run("host", *PREFIXES, "--service", choice)
     assert done.returncode == 2, done
-    assert "--service" in done.stderr and "echo, discard, chargen, http" in done.stderr, done.stderr
+    assert "--service" in done.stderr and "echo, discard, chargen, http, iperf3" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("options, expected", [

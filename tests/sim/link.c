@@ -256,6 +256,36 @@ static void send_too_big(struct link_end *end, const struct vnic_packet *packet)
 	travel(other, &answer);
 }
 
+/* What a router does with an IPv4 packet that is too long and may be fragmented. */
+static void pass_fragments(struct link_end *end, const struct vnic_packet *packet)
+{
+	static uint8_t memory[FRAME_BYTES_MOST];
+	size_t before = ethernet_bytes(end->link), length = packet->length_bytes - before;
+	const uint8_t *ip = packet->data + before;
+	struct vnic_ipv4 whole, ipv4;
+	int header = vnic_ipv4_parse(ip, length, &whole);
+	size_t step;
+
+	assert_true(header > 0);
+	step = (end->out.mtu_bytes - (size_t)header) / 8 * 8;
+	for (size_t at = (size_t)header; at < length; at += step) {
+		size_t piece = length - at < step ? length - at : step;
+		struct vnic_packet fragment = {.data = memory,
+					       .length_bytes =
+						       (uint32_t)(before + (size_t)header + piece)};
+
+		ipv4 = whole;
+		ipv4.total_bytes = (uint16_t)((size_t)header + piece);
+		ipv4.fragment_offset_bytes =
+			(uint16_t)(whole.fragment_offset_bytes + at - (size_t)header);
+		ipv4.more_fragments = whole.more_fragments || at + piece < length;
+		memcpy(memory, packet->data, before);
+		vnic_ipv4_build(memory + before, (size_t)header, &ipv4);
+		memcpy(memory + before + (size_t)header, ip + at, piece);
+		travel(end, &fragment);
+	}
+}
+
 /* A plain packet, or a whole super-packet. */
 static void pass(struct link_end *end, struct vnic_packet *packet)
 {
@@ -266,7 +296,9 @@ static void pass(struct link_end *end, struct vnic_packet *packet)
 	if (end->out.mtu_bytes > 0 && packet->gso_type == VNIC_GSO_NONE &&
 	    packet->length_bytes - before > end->out.mtu_bytes && (version == 4 || version == 6)) {
 		end->too_long++;
-		if (!end->out.mtu_is_secret && (version == 6 || ip[6] & 0x40))
+		if (version == 4 && !(ip[6] & 0x40))
+			pass_fragments(end, packet);
+		else if (!end->out.mtu_is_secret)
 			send_too_big(end, packet);
 		return;
 	}

@@ -697,6 +697,58 @@ static void a_reset_goes_through_at_once(void **state)
 	end(&link, &stream);
 }
 
+struct sizes {
+	unsigned from, longest;
+	uint64_t after_ns;
+};
+
+static bool note_size(void *user, const struct link_segment *segment)
+{
+	struct sizes *sizes = user;
+
+	if (segment->from == sizes->from && segment->at_ns >= sizes->after_ns &&
+	    segment->ip_bytes > sizes->longest)
+		sizes->longest = (unsigned)segment->ip_bytes;
+	return true;
+}
+
+/* A router on the way begins to take less (RFC 1191, RFC 8201). */
+static void the_path_gets_narrower(void **state)
+{
+	static const unsigned mtus[] = {1492, 1400, 1280, 576, 296};
+	struct stream stream;
+	struct link link;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * sizeof(mtus) / sizeof(mtus[0]); i++) {
+		enum vnic_family family = i & 1 ? VNIC_IPV6 : VNIC_IPV4;
+		unsigned mtu = mtus[i / 2];
+		struct sizes sizes = {.from = 0};
+
+		if (family == VNIC_IPV6 && mtu < 1280)
+			continue;
+		begin(&link, &stream);
+		link.ends[0].out.rate_bits = 10000000;
+		stream.sides[0].options.total_bytes = 2000000;
+		stream.sides[1].options.connection.window_bytes = 65535;
+		stream_begin(&stream, &link, family, 1);
+		link_wait(&link, 300 * MILLISECOND_NS);
+		assert_in_range(stream.sides[1].received, 1, 500000);
+		link.ends[0].out.mtu_bytes = mtu;
+		link.watch = note_size;
+		link.watch_user = &sizes;
+		/* All that is on its way to the router gets there first. */
+		sizes.after_ns = link.now_ns + 500 * MILLISECOND_NS;
+		stream_complete(&stream, 60 * SECOND_NS);
+		/* Below 552 bytes routers have to fragment. */
+		assert_in_range(sizes.longest, mtu - 8, mtu < 552 ? 552 : mtu);
+		assert_true(link_counter(&link, 0, VNIC_STACK_NOTICES) >= 1);
+		/* The errors say it all: nothing had to be waited for. */
+		assert_int_equal(link_counter(&link, 0, VNIC_STACK_TIMEOUTS), 0);
+		end(&link, &stream);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -718,6 +770,7 @@ int main(void)
 		cmocka_unit_test(ends_with_its_stack),
 		cmocka_unit_test(is_aborted_in_every_callback),
 		cmocka_unit_test(a_reset_goes_through_at_once),
+		cmocka_unit_test(the_path_gets_narrower),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

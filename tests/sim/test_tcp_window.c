@@ -310,6 +310,7 @@ static void what_is_not_taken_comes_again(void **state)
 static void what_is_early_is_told(void **state)
 {
 	struct talk_segment segment;
+	uint64_t waiting;
 	struct talk talk;
 
 	(void)state;
@@ -326,14 +327,14 @@ static void what_is_early_is_told(void **state)
 	assert_int_equal(segment.sack_count, 3); /* the latest one first */
 	assert_true(segment.sacks[0][0] == 3000 && segment.sacks[0][1] == 4000);
 	assert_true(segment.sacks[1][0] == 5000 || segment.sacks[2][0] == 5000);
-	assert_int_equal(info_of(&talk).out_of_order_bytes, 3000);
-	assert_in_range(peer_counter(&talk.peer, VNIC_STACK_OUT_OF_ORDER_BYTES), 3000, 3300);
+	waiting = peer_counter(&talk.peer, VNIC_STACK_OUT_OF_ORDER_BYTES);
+	assert_in_range(waiting, 3000, 3500); /* with what it takes to keep them */
 	peer_clear(&talk.peer);
 	/* A duplicate of what waits already (RFC 2883). */
 	talk_send(&talk, ACK, 5000, 0, 1000);
 	segment = talk_expect(&talk, ACK, 0, 0, 0);
 	assert_true(segment.sacks[0][0] == 5000 && segment.sacks[0][1] == 6000);
-	assert_int_equal(peer_counter(&talk.peer, VNIC_STACK_OUT_OF_ORDER_BYTES), 3000);
+	assert_int_equal(peer_counter(&talk.peer, VNIC_STACK_OUT_OF_ORDER_BYTES), waiting);
 	/* The first gap is filled. */
 	talk_send(&talk, ACK, 0, 0, 1000);
 	segment = talk_expect(&talk, ACK, 0, 2000, 0);

@@ -174,7 +174,7 @@ static void test_bounds(void **state)
 	for (i = HTTP_TARGET_BYTES; i <= HTTP_TARGET_BYTES + 1; i++) {
 		memcpy(text, "GET /", 5);
 		memset(text + 5, 'a', i - 1);
-		memcpy(text + 4 + i, host, sizeof(host));
+		snprintf(text + 4 + i, 64, "%s", host);
 		assert_int_equal(parse(text, &request),
 				 i == HTTP_TARGET_BYTES ? (int)strlen(text) : -414);
 	}
@@ -185,9 +185,9 @@ static void test_bounds(void **state)
 	length = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: a\r\n");
 	for (i = 0; i < HTTP_FIELDS - 1; i++)
 		length += (size_t)sprintf(text + length, "A: %zu\r\n", i);
-	strcpy(text + length, "\r\n");
+	snprintf(text + length, 64, "\r\n");
 	assert_int_equal(parse(text, &request), (int)length + 2);
-	strcpy(text + length, "B: 1\r\n\r\n");
+	snprintf(text + length, 64, "B: 1\r\n\r\n");
 	assert_int_equal(parse(text, &request), -431);
 
 	length = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: a\r\nA: ");

@@ -145,7 +145,7 @@ struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_
 				    const struct vnic_connection_options *options)
 {
 	struct vn_tcp *tcp = stack->tcp;
-	struct vnic_connection *connection = take_memory(tcp);
+	struct vnic_connection *connection = tcp->is_freed ? NULL : take_memory(tcp);
 
 	if (!connection)
 		return NULL;
@@ -447,7 +447,8 @@ void vn_tcp_free(struct vnic_stack *stack)
 
 	if (!tcp)
 		return;
-	/* Users are told; what they do about it can reach no network any more. */
+	/* Users are told. Whoever connects again then would have to be told for ever. */
+	tcp->is_freed = true;
 	for (uint32_t i = 0; tcp->slots && i <= tcp->slot_mask; i++)
 		while (tcp->slots[i])
 			vn_tcp_end(tcp->slots[i], -ECONNABORTED);

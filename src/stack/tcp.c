@@ -361,7 +361,9 @@ vn_verdict vn_tcp_input(struct vnic_stack *stack, struct vn_input *input)
 	int known = vn_input_checksum(input), header_bytes;
 
 	header_bytes = vnic_tcp_parse(bytes, length_bytes, &segment.tcp);
-	if (known < 0 || header_bytes < 0)
+	/* Port 0 is nobody's (RFC 6335 section 6), so there is nobody to be answered either. */
+	if (known < 0 || header_bytes < 0 || segment.tcp.source_port == 0 ||
+	    segment.tcp.destination_port == 0)
 		return VNIC_STACK_DROP_MALFORMED;
 	if (known == 0 &&
 	    vnic_tcp_verify(bytes, length_bytes, &input->source, &input->destination) < 0)

@@ -10,8 +10,8 @@ import json
 import re
 import time
 
-from lab import HOME, Lab
-from peers import PEERS
+from lab import HOME, Failure, Lab
+from peers import PEERS, RESOURCE
 
 Metric = collections.namedtuple("Metric", "title unit higher_is_better digits")
 METRICS = {
@@ -28,6 +28,10 @@ METRICS = {
     "p50": Metric("p50", "us", False, 1),
     "p99": Metric("p99", "us", False, 1),
     "rate_cpu": Metric("CPU of each", "us", False, 1),
+    "requests": Metric("requests", "1000/s", True, 1),
+    "requests_cpu": Metric("CPU of each", "us", False, 1),
+    "connections": Metric("a connection each", "1000/s", True, 1),
+    "connections_cpu": Metric("CPU of each", "us", False, 1),
     "memcpy": Metric("memcpy, 64 KiB", "GB/s", True, 1),
     "checksum": Metric("checksum, 64 KiB", "GB/s", True, 1),
     "checksum_ratio": Metric("checksum / memcpy", "", True, 2),
@@ -37,8 +41,25 @@ METRICS = {
     "merge_ns": Metric("merge, per packet", "ns", False, 1),
 }
 
-Case = collections.namedtuple("Case", "name group title measure peers mtu")
+# What a segment costs among so many connections, and a connection of memory.
+CONNECTIONS = (1, 10, 100, 1000, 10000, 100000)
+METRICS.update(
+    (name + f"_{count}", Metric(f"{title} among {count}", unit, False, 0))
+    for name, title, unit in (
+        ("segment_among", "segment", "ns"),
+        ("request_among", "request and reply", "ns"),
+        ("memory_among", "memory of each", "bytes"),
+    )
+    for count in CONNECTIONS
+)
+
+# programs: what the measurement itself needs, besides those of the peers
+Case = collections.namedtuple(
+    "Case", "name group title measure peers mtu programs", defaults=((),)
+)
 STREAM_PORT = "5001"
+ECHO_PORT, DISCARD_PORT = "7", "9"  # services of a peer that answers itself
+HTTP_CONNECTIONS = 64
 LIMIT = 15  # seconds that a program may take longer than it should, before it is killed
 PINGS_PER_SECOND = 40000
 
@@ -95,8 +116,78 @@ def tcp(streams):
     return measure
 
 
+def whole_seconds(settings):
+    """iperf3 and wrk know no others, and have no warm-up that would be worth its time."""
+    return str(max(1, round(settings.seconds)))
+
+
+def iperf3(lab, ends):
+    """As tcp(1), but one client asks either server: the kernel's, or that of the peer itself."""
+    settings = lab.settings
+    seconds = whole_seconds(settings)
+    if ends.b:
+        lab.start(["iperf3", "-s", "--forceflush"], ends.b, settings.cpu_b).wait_ready()
+    numbers = {}
+    for name, more in ("there", []), ("back", ["-R"]):
+        before = busy_seconds(settings.cpus)
+        client = lab.start(
+            ["iperf3", "-c", ends.target, "-t", seconds, "-i", "0", "-J"]
+            + ["-C", settings.congestion, "--connect-timeout", "3000"]
+            + more,
+            ends.a,
+            settings.cpu_a,
+        )
+        # In either direction what arrived, and while it did.
+        end = json.loads(client.result(int(seconds) + LIMIT))["end"]
+        done = end["sum_received"]
+        if not 0 < done["bytes"] <= end["sum_sent"]["bytes"]:
+            raise Failure(f"{done['bytes']} bytes came of {end['sum_sent']['bytes']}")
+        busy = busy_seconds(settings.cpus) - before
+        numbers[name] = gbits(done)
+        numbers[name + "_cpu"] = cpu_per_gbyte({**done, "cpu_seconds": busy})
+    return numbers
+
+
+def udp_counters(lab, ends):
+    """(packets, bytes of payload, packets that got to an endpoint): a super-datagram is one."""
+    _, body = lab.fetch(ends.a, ends.target, "/status.json")
+    status = json.loads(body)
+    got = status["in"]["protocols"]["udp"]
+    return got["packets"], got["bytes"] - 28 * got["packets"], status["stack"]["datagrams"]
+
+
+def udp_to_host(lab, ends, how):
+    """Discard does not tell what it got, but the host's counters do, before and after."""
+    settings = lab.settings
+    size = 1200
+    counters, busy = udp_counters(lab, ends), busy_seconds(settings.cpus)
+    a = lab.start(
+        [settings.program("udp"), "send", ends.target, DISCARD_PORT, str(size), how]
+        + [str(settings.warmup + settings.seconds)],
+        ends.a,
+        settings.cpu_a,
+    )
+    sent = measured(a, settings)
+    busy = busy_seconds(settings.cpus) - busy
+    # What is still in the queue comes out before the connection of this question.
+    packets, payload, taken = (
+        after - before for after, before in zip(udp_counters(lab, ends), counters)
+    )
+    if taken != packets or payload % size or not payload:
+        raise Failure(f"{packets} packets of {payload} bytes came, {taken} of them to discard")
+    done = {"bytes": payload, "seconds": sent["seconds"], "cpu_seconds": busy}
+    return {
+        "arrived": gbits(done),
+        "arrived_cpu": cpu_per_gbyte(done),
+        "datagrams": payload / size / sent["seconds"] / 1000,
+        "lost": 100 * (1 - payload / size / sent["sent"]),
+    }
+
+
 def udp(how):
     def measure(lab, ends):
+        if not ends.b:
+            return udp_to_host(lab, ends, how)
         settings = lab.settings
         program, size = settings.program("udp"), "1200"
         b = lab.start(
@@ -131,26 +222,74 @@ def udp(how):
     return measure
 
 
-def request_reply(lab, ends):
+def request_reply(protocol):
+    def measure(lab, ends):
+        settings = lab.settings
+        program = settings.program("ping_pong")
+        port = STREAM_PORT if ends.b else ECHO_PORT
+        b = ends.b and lab.start(
+            [program, "serve", protocol, "0.0.0.0", port], ends.b, settings.cpu_b
+        )
+        if b:
+            b.wait_ready()
+        a = lab.start(
+            [program, "ask", protocol, ends.target, port, "64"] + window(settings),
+            ends.a,
+            settings.cpu_a,
+        )
+        done = measured(a, settings)
+        if b:
+            lab.stop(b)
+        return {
+            "rate": done["round_trips"] / done["seconds"] / 1000,
+            "p50": done["p50_us"],
+            "p99": done["p99_us"],
+            "rate_cpu": done["cpu_seconds"] / done["round_trips"] * 1e6,
+        }
+
+    return measure
+
+
+def wrk(lab, ends, *options):
+    """(1000 requests per second, microseconds of CPU for each)"""
     settings = lab.settings
-    program = settings.program("ping_pong")
-    b = lab.start([program, "serve", "0.0.0.0", STREAM_PORT], ends.b, settings.cpu_b)
-    b.wait_ready()
-    a = lab.start(
-        [program, "ask", ends.target, STREAM_PORT, "64"] + window(settings), ends.a, settings.cpu_a
+    seconds = whole_seconds(settings)
+    busy = busy_seconds(settings.cpus)
+    client = lab.start(
+        ["wrk", "-t", "1", "-c", str(HTTP_CONNECTIONS), "-d", seconds + "s", *options]
+        + [f"http://{ends.target}{RESOURCE}"],
+        ends.a,
+        settings.cpu_a,
     )
-    done = measured(a, settings)
-    lab.stop(b)
-    return {
-        "rate": done["round_trips"] / done["seconds"] / 1000,
-        "p50": done["p50_us"],
-        "p99": done["p99_us"],
-        "rate_cpu": done["cpu_seconds"] / done["round_trips"] * 1e6,
-    }
+    output = client.result(int(seconds) + LIMIT)
+    busy = busy_seconds(settings.cpus) - busy
+    wrong = re.search(r"Socket errors: .*|Non-2xx.*", output)
+    if wrong:
+        raise Failure(f"wrk: {wrong.group()}")
+    count = int(re.search(r"(\d+) requests in", output).group(1))
+    return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1)) / 1000, busy / count * 1e6
+
+
+def http(lab, ends):
+    """The same file from each, with connections that stay and with one for each request."""
+    fields, body = lab.fetch(ends.a, ends.target, RESOURCE)
+    wanted_fields, wanted = lab.settings.resource or (fields, body)
+    # A field or two of another version of nginx make no difference that could be measured.
+    if body != wanted or abs(len(fields) - len(wanted_fields)) > 2:
+        raise Failure(
+            f"{len(body)} bytes and {len(fields)} fields, not {len(wanted)} and {len(wanted_fields)}"
+        )
+    # Where wrk closes first, ports would run out.
+    lab.sysctl(ends.a, "ipv4.ip_local_port_range", "1024 65535")
+    lab.sysctl(ends.a, "ipv4.tcp_tw_reuse", "1")
+    numbers = {}
+    numbers["requests"], numbers["requests_cpu"] = wrk(lab, ends)
+    numbers["connections"], numbers["connections_cpu"] = wrk(lab, ends, "-H", "Connection: close")
+    return numbers
 
 
 def tunnel(lab, ends):
-    return {**tcp(1)(lab, ends), **request_reply(lab, ends)}
+    return {**tcp(1)(lab, ends), **request_reply("udp")(lab, ends)}
 
 
 def flood(lab, ends):
@@ -193,6 +332,22 @@ def pure(lab, _):
     }
 
 
+def connections(lab, _):
+    settings = lab.settings
+    numbers = {}
+    for count in CONNECTIONS:
+        process = lab.start(
+            [settings.program("connections"), str(count), str(settings.seconds / 4)],
+            HOME,
+            settings.cpu_a,
+        )
+        done = json.loads(process.result(settings.seconds + 2 * LIMIT))
+        numbers[f"segment_among_{count}"] = done["segment_ns"]
+        numbers[f"request_among_{count}"] = done["request_ns"]
+        numbers[f"memory_among_{count}"] = done["connection_bytes"]
+    return numbers
+
+
 def busy_seconds(cpus):
     """As bench_busy_seconds() in measure.h."""
     wanted = {f"cpu{cpu}" for cpu in cpus.split(",")}
@@ -220,7 +375,7 @@ CASES = (
         "udp",
         "UDP datagrams of 1200 bytes, sent with GSO, MTU 1500",
         udp("gso"),
-        DATAGRAMS,
+        DATAGRAMS + ("vnic-host",),
         1500,
     ),
     Case(
@@ -228,15 +383,23 @@ CASES = (
         "udp",
         "UDP datagrams of 1200 bytes, sent one by one, MTU 1500",
         udp("plain"),
-        DATAGRAMS,
+        DATAGRAMS + ("vnic-host",),
         1500,
     ),
     Case(
         "request-reply",
         "latency",
         "UDP request and reply of 64 bytes",
-        request_reply,
-        DATAGRAMS,
+        request_reply("udp"),
+        DATAGRAMS + ("vnic-host",),
+        1500,
+    ),
+    Case(
+        "tcp-echo",
+        "latency",
+        "TCP request and reply of 64 bytes",
+        request_reply("tcp"),
+        ("veth", "vnic-host"),
         1500,
     ),
     Case("echo", "latency", "ICMP echo: ping -f", flood, ("veth", "vnic-host", "loop-echo"), 1500),
@@ -248,7 +411,33 @@ CASES = (
         TUNNELS,
         1500,
     ),
+    Case(
+        "host-tcp",
+        "host",
+        "One TCP stream of iperf3, MTU 1500",
+        iperf3,
+        ("loopback", "vnic-host"),
+        1500,
+        ("iperf3",),
+    ),
+    Case(
+        "host-http",
+        "host",
+        f"HTTP: a small file, {HTTP_CONNECTIONS} connections of wrk, MTU 1500",
+        http,
+        ("nginx", "vnic-host"),
+        1500,
+        ("wrk",),
+    ),
     Case("pure", "pure", "Without system calls", pure, ("library",), 0),
+    Case(
+        "connections",
+        "pure",
+        "TCP among many connections: two stacks, without system calls",
+        connections,
+        ("library",),
+        0,
+    ),
 )
 
 

@@ -9,6 +9,7 @@ behind; and the names of `ip netns` are private, so they can be short.
 import contextlib
 import ctypes
 import fcntl
+import http.client
 import os
 import shlex
 import signal
@@ -208,6 +209,37 @@ class Lab:
         if not self.directory:
             self.directory = tempfile.TemporaryDirectory(dir="/run")
         return self.directory.name
+
+    def sysctl(self, netns, name, value):
+        self.tell(f"  {netns or 'home'}: sysctl net.{name}={value}")
+        with inside(netns), open(
+            f"/proc/sys/net/{name.replace('.', '/')}", "w", encoding="ascii"
+        ) as file:
+            file.write(value)
+
+    def fetch(self, netns, target, path, limit=5):
+        """What GET answers as (fields, body), as soon as somebody does."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                with inside(netns), contextlib.closing(
+                    http.client.HTTPConnection(target, timeout=limit)
+                ) as connection:
+                    connection.request("GET", path)
+                    answer = connection.getresponse()
+                    body = answer.read()
+            except ConnectionRefusedError:
+                for process in self.processes:
+                    process.check_alive()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+                continue
+            except http.client.HTTPException as error:
+                raise Failure(f"GET {path}: {error!r}") from error
+            if answer.status != 200:
+                raise Failure(f"GET {path}: status {answer.status}")
+            return answer.getheaders(), body
 
     def wait_interface(self, netns, name, process, limit=5, up=False):
         """Until it is there, or up."""

@@ -3,7 +3,8 @@
 
 Every peer is a function that builds its way in a fresh lab and returns the Ends. At the end `a`
 is who connects and asks; at `b` who listens. a is pinned to the first processor, b to the second,
-and what is between them may run on both: alike for all.
+and what is between them may run on both: alike for all. Where the peer itself answers, with services
+on their well-known ports, it is pinned as b is, and Ends.b is None.
 """
 
 import collections
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import time
 
-from lab import HOME, Failure, inside
+from lab import HOME, Failure, Lab
 
 Ends = collections.namedtuple("Ends", "a b target")  # namespaces, and b's address as a sees it
 # kind: "vnic"; "peer", a program that does the same job; or "limit", what none can be better than
@@ -22,6 +23,7 @@ Peer = collections.namedtuple("Peer", "name kind build programs text")
 A_ADDRESS, B_ADDRESS = "10.77.0.1", "10.77.0.2"
 OUTER_A, OUTER_B, PORT = "10.78.0.1", "10.78.0.2", "7000"
 WIREGUARD_MTU, UDP_MTU = 1420, 1472
+RESOURCE = "/favicon.svg"  # of vnic host: always the same bytes
 
 
 def address(lab, netns, name, local, mtu):
@@ -89,10 +91,7 @@ def build_socat(lab, mtu):
     two_ends(lab)
     lab.netns("m")
     # Or it sends router solicitations, and one that comes while t0 moves would end socat.
-    with inside("m"), open(
-        "/proc/sys/net/ipv6/conf/default/disable_ipv6", "w", encoding="ascii"
-    ) as file:
-        file.write("1")
+    lab.sysctl("m", "ipv6.conf.default.disable_ipv6", "1")
     process = lab.start(
         [
             "socat",
@@ -306,7 +305,8 @@ def build_vnic_host(lab, mtu):
             str(mtu),
             "--netns",
             "a",
-        ]
+        ],
+        cpus=lab.settings.cpu_b,
     )
     lab.wait_interface(a, "t0", process)
     lab.wait_path(a, B_ADDRESS)
@@ -315,11 +315,72 @@ def build_vnic_host(lab, mtu):
 
 def build_loop_echo(lab, mtu):
     a = lab.netns("a")
-    process = lab.start([lab.settings.program("loop"), "t0", "echo"], a)
+    process = lab.start([lab.settings.program("loop"), "t0", "echo"], a, lab.settings.cpu_b)
     lab.wait_interface(a, "t0", process)
     address(lab, a, "t0", A_ADDRESS, mtu)
     lab.wait_path(a, B_ADDRESS)
     return Ends(a, None, B_ADDRESS)
+
+
+# One process that does its own work, as with one worker, and needs neither the directories of the
+# package nor another user. As many header fields as vnic host sends; the file stays open, and no
+# connection is closed for its age: without a handicap.
+NGINX = """\
+daemon off;
+master_process off;
+error_log stderr error;
+pid {directory}/pid;
+events {{}}
+http {{
+	access_log off;
+	sendfile on;
+	etag off;
+	max_ranges 0;
+	open_file_cache max=16;
+	keepalive_requests 1000000000;
+	types {{}}
+	default_type {type};
+	client_body_temp_path {directory}/body;
+	proxy_temp_path {directory}/proxy;
+	fastcgi_temp_path {directory}/fastcgi;
+	uwsgi_temp_path {directory}/uwsgi;
+	scgi_temp_path {directory}/scgi;
+	server {{
+		listen {address}:80;
+		root {directory}/www;
+	}}
+}}
+"""
+
+
+def build_nginx(lab, mtu):
+    """Behind a veth pair, with a copy of what vnic host serves."""
+    fields, body = resource(lab.settings)
+    ends = build_veth(lab, mtu)
+    directory = lab.scratch()
+    os.mkdir(os.path.join(directory, "www"))
+    with open(os.path.join(directory, "www", RESOURCE[1:]), "wb") as file:
+        file.write(body)
+    path = os.path.join(directory, "nginx.conf")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(
+            NGINX.format(
+                directory=directory, address=B_ADDRESS, type=dict(fields)["Content-Type"]
+            )
+        )
+    lab.start(
+        ["nginx", "-p", directory, "-e", "stderr", "-c", path], ends.b, lab.settings.cpu_b
+    )
+    return Ends(ends.a, None, ends.target)
+
+
+def resource(settings):
+    """What vnic host answers for RESOURCE: (fields, body). Asked once, in a lab of its own."""
+    if not settings.resource:
+        with Lab(settings) as lab:
+            ends = build_vnic_host(lab, 1500)
+            settings.resource = lab.fetch(ends.a, ends.target, RESOURCE)
+    return settings.resource
 
 
 def run(arguments, text=None, netns=HOME):
@@ -397,7 +458,7 @@ PEERS = {
             "vnic",
             build_vnic_host,
             ("vnic",),
-            "vnic host, answered by the library's own stack",
+            "vnic host: its services, on the library's own stack",
         ),
         Peer(
             "loop-echo",
@@ -406,14 +467,21 @@ PEERS = {
             (),
             "a loop that turns each echo request into its reply",
         ),
+        Peer(
+            "nginx",
+            "peer",
+            build_nginx,
+            ("nginx",),
+            "nginx, one process, behind a veth pair; sends as many header fields and the same file",
+        ),
         Peer("library", "vnic", None, (), "functions of libvnic"),
     )
 }
 
 
-def missing(peer, settings):
+def missing(peer, settings, programs=()):
     """Why a peer cannot take part, or None."""
-    for program in peer.programs:
+    for program in (*peer.programs, *programs):
         if program == "vnic":
             if not os.access(settings.vnic, os.X_OK):
                 return f"{settings.vnic} is not there"

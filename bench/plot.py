@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""Bars as SVG, from nothing but strings. It follows the reader's light or dark scheme."""
+"""Bars and curves as SVG, from nothing but strings. It follows the reader's light or dark scheme."""
 
 import math
 from xml.sax.saxutils import escape
 
 WIDTH, MARGIN, LABEL, VALUE = 820, 24, 130, 96
 BAR, GAP, GROUP_GAP, TITLE, AXIS = 9, 1, 7, 26, 24
+CURVE = 150  # its height
 
 STYLE = """
 svg { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }
 .title { font-weight: 600; font-size: 13px; }
 .strong { font-weight: 600; }
 .second { opacity: 0.6; }
-.whisker { stroke-width: 1.2; }
+.whisker { stroke-width: 1.2; } .curve { stroke-width: 1.6; }
 .paper { fill: #ffffff; } .text { fill: #24292f; } .soft { fill: #57606a; }
-.line { stroke: #d8dee4; } .whisker { stroke: #24292f; }
+.line { stroke: #d8dee4; } .whisker { stroke: #24292f; } .curve { stroke: #0b63ce; }
 .vnic { fill: #0b63ce; } .peer { fill: #b26a00; } .limit { fill: #8c959f; }
 @media (prefers-color-scheme: dark) {
 .paper { fill: #0d1117; } .text { fill: #e6edf3; } .soft { fill: #9198a1; }
-.line { stroke: #30363d; } .whisker { stroke: #e6edf3; }
+.line { stroke: #30363d; } .whisker { stroke: #e6edf3; } .curve { stroke: #4c9aff; }
 .vnic { fill: #4c9aff; } .peer { fill: #d99a3d; } .limit { fill: #6e7681; }
 }
 """
@@ -115,12 +116,51 @@ class Page:
         self.y += height + GROUP_GAP
 
 
-def draw(panels, caption):
+    def curve(self, title, unit, words, points):
+        """Points over a logarithmic axis from 1 on; the other one begins with 0."""
+        left, right = MARGIN + LABEL, WIDTH - MARGIN - VALUE
+        most = max(numbers.high for _, numbers in points) or 1
+        step = nice_step(most)
+        self.y += TITLE
+        self.text(MARGIN, self.y, title, "text title")
+        self.text(WIDTH - MARGIN, self.y, unit, "soft", "end")
+        self.y += 16
+        bottom = self.y + CURVE
+        decades = math.log10(max(points[-1][0], 10))
+        places = [
+            (
+                left + math.log10(count) / decades * (right - left),
+                [bottom - value / most * CURVE for value in numbers],
+            )
+            for count, numbers in points
+        ]
+        mark = 0
+        while mark <= most * 1.0001:
+            y = bottom - mark / most * CURVE
+            self.line(left, y, right, y, "line")
+            self.text(left - 24, y + 4, f"{mark:g}", "soft", "end")
+            mark += step
+        before = None
+        for (count, numbers), (x, (median, low, high)) in zip(points, places):
+            if before:
+                self.line(*before, x, median, "curve")
+            before = x, median
+            self.line(x, low, x, high, "whisker")
+            self.rectangle(x - 3, median - 3, 6, 6, "vnic")
+            self.text(x, high - 8, f"{numbers.median:.0f}", "text strong", "middle")
+            self.text(x, bottom + 15, f"{count:,}", "soft", "middle")
+        self.text(right + 14, bottom + 32, words, "soft", "end")
+        self.y = bottom + 8 + AXIS
+
+
+def draw(panels, curves, caption):
     page = Page()
     page.y += 10
     page.legend(any(len(group) > 1 for _, _, bars in panels for _, _, group in bars))
     for panel in panels:
         page.panel(*panel)
+    for curve in curves:
+        page.curve(*curve)
     page.y += 20
     page.text(MARGIN, page.y, caption, "soft")
     height = page.y + MARGIN

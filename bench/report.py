@@ -8,7 +8,7 @@ import os
 import statistics
 
 import plot
-from cases import CASES, METRICS
+from cases import CASES, CONNECTIONS, METRICS
 from peers import PEERS
 
 # A peer over another in one metric of a case, and how much that must be. at_least False: at most.
@@ -105,6 +105,42 @@ TARGETS = (
         1,
         True,
     ),
+    Target(
+        "One TCP stream of iperf3, MTU 1500: vnic host over iperf3's server by loopback",
+        "host-tcp",
+        ("there", "back"),
+        "vnic-host",
+        "loopback",
+        0.9,
+        True,
+    ),
+    Target(
+        "UDP of 1200 bytes sent with GSO: vnic host over the tutorial's loop",
+        "udp-gso",
+        ("arrived",),
+        "vnic-host",
+        "loop",
+        3,
+        True,
+    ),
+    Target(
+        "UDP of 1200 bytes sent one by one: vnic host over the tutorial's loop",
+        "udp-plain",
+        ("arrived",),
+        "vnic-host",
+        "loop",
+        3,
+        True,
+    ),
+    Target(
+        "HTTP, 64 connections: vnic host over nginx behind a veth pair",
+        "host-http",
+        ("requests", "connections"),
+        "vnic-host",
+        "nginx",
+        0.5,
+        True,
+    ),
 )
 
 # Whose rate the ratios of a table are taken over, and the rate.
@@ -112,6 +148,9 @@ REFERENCES = {
     "tcp": ("loop", "there"),
     "udp": ("loop", "arrived"),
     "request-reply": ("loop", "rate"),
+    "tcp-echo": ("veth", "rate"),
+    "host-tcp": ("loopback", "there"),
+    "host-http": ("nginx", "requests"),
     "echo": ("loop-echo", "rate"),
     "tunnel": ("udp-socat", "there"),
 }
@@ -191,6 +230,24 @@ def reference_of(case):
     return REFERENCES.get(case.name) or REFERENCES.get(case.group)
 
 
+def connections_table(summary):
+    """A row for each number of connections."""
+    columns = ("segment_among", "request_among", "memory_among")
+    titles = [METRICS[f"{name}_1"] for name in columns]
+    heads = [f"{metric.title.removesuffix(' among 1')}, {metric.unit}" for metric in titles]
+    lines = [f"| connections | {' | '.join(heads)} |", "| ---: |" + " ---: |" * len(heads)]
+    for count in CONNECTIONS:
+        cells = [range_of(summary[f"{name}_{count}"], 0) for name in columns]
+        lines.append(f"| {count:,} | {' | '.join(cells)} |")
+    return lines + [
+        "",
+        "One request of 64 bytes and its reply of 64 after the other, each on a connection chosen "
+        "at random. A segment: made in one stack, copied, taken in the other. Among many a timer "
+        "acknowledges the reply, the next request among few. Memory is that of each end, without "
+        "what its user keeps; it comes in blocks, so that few look dear.",
+    ]
+
+
 def case_table(case, run):
     values = run.values[case.name]
     summaries = {name: summarize(rounds) for name, rounds in values.items()}
@@ -198,6 +255,8 @@ def case_table(case, run):
     if not summaries:
         return []
     metrics = list(dict.fromkeys(metric for summary in summaries.values() for metric in summary))
+    if case.name == "connections":
+        return connections_table(next(iter(summaries.values())))
     if case.name == "pure":
         summary = next(iter(summaries.values()))
         return ["| | |", "| --- | ---: |"] + [
@@ -268,7 +327,8 @@ HOW = """\
 The figures are medians, with minimum and maximum in brackets; ratios are taken within a round, and
 then their median. Peers take turns within each round. Each measurement has network namespaces of
 its own. a, who connects and asks, is pinned to the first processor used and b to the second;
-programs between them may run on both. Only what arrives counts. CPU is the time of both processors,
+programs between them may run on both; vnic host is b. iperf3 and wrk measure whole seconds, from
+their start on. Only what arrives counts. CPU is the time of both processors,
 with all the kernel's work, for each 10⁹ bytes (each round trip) that arrived. `make bench` makes
 this page again.
 """
@@ -292,7 +352,7 @@ def markdown(run, machine):
             f"| {text} | {wanted} | {range_of(got, 2) if got else ''} | {result} |"
             for text, wanted, got, result in judged
         ] + [""]
-    lines += ["## Measured", "", "![The same as bars](latest.svg)", ""]
+    lines += ["## Measured", "", "![The same as a plot](latest.svg)", ""]
     for case in CASES:
         table = case_table(case, run) if case.name in run.values else []
         if table:
@@ -334,22 +394,42 @@ def raw(run, machine):
 
 def panels(run):
     """What plot.draw() wants: (title, unit, [(label, kind, [Spread, ...])])."""
+    both = (("", "there", "back"),)
+    drawn = {
+        "tcp": both,
+        "tunnel": both,
+        "host-tcp": both,
+        "udp": (("", "arrived"),),
+        "latency": (("", "rate"),),
+        "host-http": (("", "requests"), ("; a connection for each request", "connections")),
+    }
     for case in CASES:
-        metrics = {
-            "tcp": ("there", "back"),
-            "tunnel": ("there", "back"),
-            "udp": ("arrived",),
-            "latency": ("rate",),
-        }.get(case.group)
-        if not metrics or case.name not in run.values:
-            continue
-        bars = []
-        for name, rounds in run.values[case.name].items():
-            summary = summarize(rounds)
-            if all(metric in summary for metric in metrics):
-                bars.append((name, PEERS[name].kind, [summary[metric] for metric in metrics]))
-        if bars:
-            yield case.title, METRICS[metrics[0]].unit, bars
+        if case.name in run.values:
+            for more, *metrics in drawn.get(case.name, drawn.get(case.group, ())):
+                yield from panel(case, case.title + more, metrics, run)
+
+
+def panel(case, title, metrics, run):
+    """One, or none where nothing was measured."""
+    bars = []
+    for name, rounds in run.values[case.name].items():
+        summary = summarize(rounds)
+        if all(metric in summary for metric in metrics):
+            bars.append((name, PEERS[name].kind, [summary[metric] for metric in metrics]))
+    if bars:
+        yield title, METRICS[metrics[0]].unit, bars
+
+
+def curves(run):
+    """What plot.draw() wants as well: (title, unit, what the points count, [(count, Spread)])."""
+    summary = summarize(run.values.get("connections", {}).get("library", []))
+    if summary:
+        yield (
+            "TCP among many connections: a segment, from one stack into another",
+            "ns",
+            "connections",
+            [(count, summary[f"segment_among_{count}"]) for count in CONNECTIONS],
+        )
 
 
 def write(path, text):
@@ -375,7 +455,10 @@ def finish(run, machine, directory):
         os.path.join(directory, "latest.json"),
         json.dumps(raw(run, machine), indent=1, ensure_ascii=False) + "\n",
     )
-    write(os.path.join(directory, "latest.svg"), plot.draw(list(panels(run)), caption(machine)))
+    write(
+        os.path.join(directory, "latest.svg"),
+        plot.draw(list(panels(run)), list(curves(run)), caption(machine)),
+    )
     write(os.path.join(directory, "latest.md"), markdown(run, machine))
     print(f"written: {os.path.relpath(directory)}/latest.md, .svg, .json")
 

@@ -1,18 +1,17 @@
-/* SPDX-License-Identifier: MIT */
-/* A TCP server in user space, which sends everything back. As root: ./tcp_echo; ncat 10.0.0.2 7 */
+/* SPDX-License-Identifier: MIT
+ * A TCP server in user space, which sends everything back. As root: ./tcp_echo; ncat 10.0.0.2 7 */
 #include <err.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <vnic/vnic.h>
-
-static void transmit(void *device, const struct vnic_packet *packets, unsigned count)
+static struct vnic_device *device;
+static void transmit(void *user, const struct vnic_packet *packets, unsigned count)
 {
 	vnic_device_send(device, 0, packets, count);
 }
 
-static void fill(void *device, void *bytes, size_t length_bytes)
+static void fill(void *user, void *bytes, size_t length_bytes)
 {
-	(void)device;
 	arc4random_buf(bytes, length_bytes);
 }
 
@@ -21,7 +20,6 @@ static void ready(struct vnic_socket *socket, void *user, unsigned what)
 	const uint8_t *bytes;
 	ssize_t length;
 
-	(void)user;
 	if (what & VNIC_SOCKET_ACCEPTABLE && vnic_socket_accept(socket, &socket) < 0)
 		return;
 	while ((length = vnic_socket_peek(socket, &bytes)) > 0 &&
@@ -33,13 +31,11 @@ static void ready(struct vnic_socket *socket, void *user, unsigned what)
 
 static int process(struct vnic_worker *worker, struct vnic_packet *packets, unsigned n, void *host)
 {
-	vnic_stack_receive(host, packets, n, vnic_worker_now_ns(worker));
-	return 0;
+	return vnic_stack_receive(host, packets, n, vnic_worker_now_ns(worker)), 0;
 }
 
 static uint64_t timer(struct vnic_worker *worker, uint64_t now_ns, void *host)
 {
-	(void)worker;
 	return vnic_stack_advance(host, now_ns);
 }
 
@@ -48,18 +44,17 @@ int main(void)
 	struct vnic_link_address kernel = {.prefix = {{VNIC_IPV4, {10, 0, 0, 1}}, 24}};
 	struct vnic_link_config config = {&kernel, 1, .state = VNIC_LINK_UP};
 	struct vnic_stack_options options = {.send = transmit, .random = fill, .plain = true};
+	struct vnic_socket_options listen = {.ready = ready};
+	struct vnic_handler handler = {.receive = process, .timer = timer};
 	struct vnic_socket *echo;
-	struct vnic_device *device;
 	struct vnic_stack *host;
 	struct vnic_error error;
 
 	if (vnic_device_open(NULL, &device, &error) < 0 ||
 	    vnic_device_configure(device, &config, &error) < 0 ||
-	    (options.user = device, vnic_stack_new(&options, &host, &error)) < 0 ||
+	    vnic_stack_new(&options, &host, &error) < 0 ||
 	    vnic_stack_add_prefix(host, &kernel.prefix, &error) < 0 ||
-	    vnic_socket_listen(host, NULL, 7, &(struct vnic_socket_options){.ready = ready}, &echo,
-			       &error) < 0 ||
-	    vnic_run(device, &(struct vnic_handler){.receive = process, .timer = timer}, host,
-		     &error) < 0)
+	    vnic_socket_listen(host, NULL, 7, &listen, &echo, &error) < 0 ||
+	    vnic_run(device, &handler, host, &error) < 0)
 		errx(1, "%s", error.text);
 }

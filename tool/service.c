@@ -11,11 +11,7 @@
 #include <string.h>
 
 static const struct service *const table[] = {
-	&echo_service,
-	&discard_service,
-	&chargen_service,
-	&http_service,
-	&iperf3_service,
+	&echo_service, &discard_service, &chargen_service, &http_service, &iperf3_service,
 };
 #define TABLE_COUNT (sizeof(table) / sizeof(table[0]))
 _Static_assert(TABLE_COUNT <= SERVICES_MOST, "room for all services");

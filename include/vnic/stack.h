@@ -70,7 +70,7 @@ struct vnic_stack_options {
 	unsigned tcp_connections; /**< at once, with all that are closing; default 131072 */
 	/** Of received data that waits for what is missing, in all connections; default 64 MiB */
 	uint32_t tcp_out_of_order_bytes;
-	/** The least time of retransmission (RFC 6298 section 2.4); default 20 ms */
+	/** The least time of retransmission (RFC 6298 section 2.4); default 50 ms */
 	uint64_t tcp_rto_least_ns;
 	uint64_t tcp_time_wait_ns; /**< RFC 9293 section 3.4.2; default 2 s */
 	/**

@@ -198,7 +198,7 @@ static void fill_in_defaults(struct vnic_stack_options *options)
 	if (options->tcp_out_of_order_bytes == 0)
 		options->tcp_out_of_order_bytes = 64u << 20;
 	if (options->tcp_rto_least_ns == 0)
-		options->tcp_rto_least_ns = VN_SECOND_NS / 50;
+		options->tcp_rto_least_ns = VN_SECOND_NS / 20;
 	if (options->tcp_time_wait_ns == 0)
 		options->tcp_time_wait_ns = 2 * VN_SECOND_NS;
 	if (options->ttl == 0)

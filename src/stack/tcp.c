@@ -117,7 +117,7 @@ static struct vnic_connection *take_memory(struct vn_tcp *tcp)
 	return connection;
 }
 
-static void set_defaults(struct vnic_connection_options *options)
+void vn_tcp_set_defaults(struct vnic_connection_options *options)
 {
 	if (options->window_bytes == 0)
 		options->window_bytes = 1u << 20;
@@ -131,12 +131,21 @@ static void set_defaults(struct vnic_connection_options *options)
 		options->user_timeout_ns = 120 * VN_SECOND_NS;
 }
 
+uint8_t vn_tcp_scale(uint32_t window_bytes)
+{
+	uint8_t scale = 0;
+
+	/* The largest window is one byte more than the largest scale can tell of. */
+	while (scale < VN_TCP_SCALE_MOST && window_bytes >> scale > UINT16_MAX)
+		scale++;
+	return scale;
+}
+
 struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_flow *flow,
 				    const struct vnic_connection_options *options)
 {
 	struct vn_tcp *tcp = stack->tcp;
 	struct vnic_connection *connection = take_memory(tcp);
-	uint8_t scale = 0;
 
 	if (!connection)
 		return NULL;
@@ -144,10 +153,8 @@ struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_
 	connection->flow = *flow;
 	if (options)
 		connection->options = *options;
-	set_defaults(&connection->options);
-	while (connection->options.window_bytes >> scale > UINT16_MAX)
-		scale++;
-	connection->receive_scale = scale;
+	vn_tcp_set_defaults(&connection->options);
+	connection->receive_scale = vn_tcp_scale(connection->options.window_bytes);
 	connection->hash = (uint32_t)vn_tcp_hash(stack, flow, PURPOSE_TABLE, 0);
 	connection->next = tcp->slots[connection->hash & tcp->slot_mask];
 	tcp->slots[connection->hash & tcp->slot_mask] = connection;

@@ -180,6 +180,10 @@ struct vn_tcp_segment {
 
 /* tcp.c */
 struct vnic_connection *vn_tcp_find(struct vnic_stack *stack, const struct vnic_flow *flow);
+/* Fill in what is 0. */
+void vn_tcp_set_defaults(struct vnic_connection_options *options);
+/* How far the windows up to this one have to be shifted (RFC 7323 section 2.3). */
+uint8_t vn_tcp_scale(uint32_t window_bytes);
 /* A new connection in the table, in CLOSED, with nothing sent; NULL: no room. */
 struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_flow *flow,
 				    const struct vnic_connection_options *options);

@@ -118,6 +118,7 @@ int vnic_listener_open(struct vnic_stack *stack, const struct vnic_listener_opti
 				stack->options.tcp_listeners);
 	made->stack = stack;
 	made->options = *options;
+	vn_tcp_set_defaults(&made->options.connection);
 	if (made->options.backlog == 0)
 		made->options.backlog = 256;
 	made->next = *slot;
@@ -261,8 +262,7 @@ static vn_verdict send_cookie(struct vnic_stack *stack, struct vnic_listener *li
 		if (options.timestamp > now)
 			options.timestamp -= COOKIE_BITS_MASK + 1;
 		options.timestamp_echo = theirs->timestamp;
-		for (options.scale = 0; options.has_scale && window >> options.scale > UINT16_MAX;)
-			options.scale++;
+		options.scale = options.has_scale ? vn_tcp_scale(window) : 0;
 	}
 	vn_tcp_send_cookie(stack, segment, flow,
 			   unit << 27 | index << COOKIE_HASH_BITS |

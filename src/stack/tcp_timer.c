@@ -8,7 +8,8 @@
  *     ack_ns    a delayed ACK
  *     life_ns   keepalive, the end of TIME-WAIT, of FIN-WAIT-2 after a close
  *
- * The time of retransmission is that of RFC 6298, with a least value that suits a virtual wire: 20 ms. A single
+ * The time of retransmission is that of RFC 6298, with a least value that suits a virtual wire: 50 ms, which
+ * is longer than others delay an ACK and than a busy machine keeps a program waiting. A single
  * segment, which the other end may acknowledge late on purpose, gets DELAYED_ACK_NS more, or every
  * small write would be sent twice. A tail is probed before (RFC 8985 section 7), after two round
  * trips, so that most losses at the end of something cost no timeout.
@@ -71,7 +72,9 @@ static void look_after_life(struct vnic_connection *connection)
 		return;
 	if (connection->state == VN_TCP_FIN_WAIT_2 && connection->is_closing)
 		connection->life_ns = connection->heard_ns + CLOSE_WAIT_NS;
-	else if (interval == 0 || connection->flight.count > 0)
+	/* While something is asked for otherwise, that shows whether it is there. */
+	else if (interval == 0 || connection->flight.count > 0 ||
+		 connection->alarm == VN_TCP_ALARM_PERSIST)
 		connection->life_ns = VN_TCP_NEVER;
 	else if (connection->probes > 0)
 		connection->life_ns =
@@ -197,7 +200,7 @@ static bool is_hopeless(const struct vnic_connection *connection)
 static void time_out(struct vnic_connection *connection)
 {
 	bool is_first = connection->retries == 0;
-	uint32_t pipe = vn_tcp_flight_pipe(&connection->flight);
+	uint32_t flight_bytes = connection->flight.bytes;
 
 	if (is_hopeless(connection)) {
 		give_up(connection);
@@ -216,8 +219,8 @@ static void time_out(struct vnic_connection *connection)
 	if (connection->retries > 1)
 		vn_tcp_flight_forget_sacks(&connection->flight);
 	vn_tcp_flight_lose_all(&connection->flight);
-	vn_tcp_congestion_timeout(&connection->congestion, connection->mss_bytes, pipe, is_first,
-				  connection->stack->now_ns);
+	vn_tcp_congestion_timeout(&connection->congestion, connection->mss_bytes, flight_bytes,
+				  is_first, connection->stack->now_ns);
 	if (is_first)
 		connection->undo_decided = connection->undo_possible = false;
 	connection->is_recovering = connection->is_timed_out = true;

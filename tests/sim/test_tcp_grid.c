@@ -189,7 +189,7 @@ static void run(uint64_t seed)
 	describe(seed, family, &link, &stream);
 	if (PICK(0, 0, 0, 0, 1))
 		link_darken(&link, link.now_ns + PICK(0, 100, 1000) * MILLISECOND_NS,
-			    PICK(1, 10) * SECOND_NS);
+			    PICK(1, 2) * SECOND_NS);
 	begin(&stream, &link, family, seed);
 	if (PICK(0, 0, 0, 0, 1))
 		link_darken(&link, link.now_ns + PICK(0, 100, 1000) * MILLISECOND_NS,

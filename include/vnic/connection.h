@@ -129,8 +129,9 @@ struct vnic_listener_options {
 
 /**
  * Listen. The most exact listener gets a connection: address and port, port, address, any.
- * @return 0; -EINVAL (ARGUMENT): no port, no accept; -EADDRINUSE (ADDRESS_TAKEN): another listens
- *         there; -ENOMEM (MEMORY); -ENOSPC (LIMIT): tcp_listeners of the stack
+ * @return 0; -EINVAL (ARGUMENT): no port, no accept; -EADDRNOTAVAIL (ADDRESS_INVALID): not an
+ *         address of the stack's; -EADDRINUSE (ADDRESS_TAKEN): another listens there; -ENOSPC
+ *         (LIMIT): tcp_listeners of the stack
  */
 VNIC_API int vnic_listener_open(struct vnic_stack *stack,
 				const struct vnic_listener_options *options,

@@ -148,7 +148,8 @@ VNIC_API void vnic_listener_close(struct vnic_listener *listener);
  * @param operations  live as long as the connection
  * @return 0; -EINVAL (ARGUMENT); -EADDRNOTAVAIL (ADDRESS_INVALID): not an address of the stack's,
  *         or none of that family, or no port left; -EADDRINUSE (ADDRESS_TAKEN): there is such a
- *         connection; -ENOSPC (LIMIT): tcp_connections of the stack; -ENOMEM (MEMORY)
+ *         connection; -ENOSPC (LIMIT): tcp_connections of the stack, or it is being freed; -ENOMEM
+ *         (MEMORY)
  */
 VNIC_API int vnic_connection_open(struct vnic_stack *stack, const struct vnic_flow *flow,
 				  const struct vnic_connection_options *options,

@@ -145,7 +145,7 @@ struct vnic_connection *vn_tcp_make(struct vnic_stack *stack, const struct vnic_
 				    const struct vnic_connection_options *options)
 {
 	struct vn_tcp *tcp = stack->tcp;
-	struct vnic_connection *connection = take_memory(tcp);
+	struct vnic_connection *connection = tcp->is_freed ? NULL : take_memory(tcp);
 
 	if (!connection)
 		return NULL;
@@ -361,7 +361,9 @@ vn_verdict vn_tcp_input(struct vnic_stack *stack, struct vn_input *input)
 	int known = vn_input_checksum(input), header_bytes;
 
 	header_bytes = vnic_tcp_parse(bytes, length_bytes, &segment.tcp);
-	if (known < 0 || header_bytes < 0)
+	/* Port 0 is nobody's (RFC 6335 section 6), so there is nobody to be answered either. */
+	if (known < 0 || header_bytes < 0 || segment.tcp.source_port == 0 ||
+	    segment.tcp.destination_port == 0)
 		return VNIC_STACK_DROP_MALFORMED;
 	if (known == 0 &&
 	    vnic_tcp_verify(bytes, length_bytes, &input->source, &input->destination) < 0)
@@ -447,7 +449,8 @@ void vn_tcp_free(struct vnic_stack *stack)
 
 	if (!tcp)
 		return;
-	/* Users are told; what they do about it can reach no network any more. */
+	/* Users are told. Whoever connects again then would have to be told for ever. */
+	tcp->is_freed = true;
 	for (uint32_t i = 0; tcp->slots && i <= tcp->slot_mask; i++)
 		while (tcp->slots[i])
 			vn_tcp_end(tcp->slots[i], -ECONNABORTED);

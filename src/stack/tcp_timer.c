@@ -323,6 +323,10 @@ void vn_tcp_time_wait(struct vnic_connection *connection)
 	connection->state = VN_TCP_TIME_WAIT;
 	set(connection, VN_TCP_ALARM_NONE, VN_TCP_NEVER);
 	connection->life_ns = stack->now_ns + stack->options.tcp_time_wait_ns;
+	vn_tcp_set_timer(connection);
+	/* For its user this is the end. */
+	vn_tcp_tell(connection, VNIC_CONNECTION_CLOSED, 0);
+	/* Not before: a connection that its user opens meanwhile may take the memory of any of these. */
 	connection->older = tcp->youngest;
 	connection->younger = NULL;
 	if (tcp->youngest)
@@ -330,8 +334,5 @@ void vn_tcp_time_wait(struct vnic_connection *connection)
 	else
 		tcp->oldest = connection;
 	tcp->youngest = connection;
-	vn_tcp_set_timer(connection);
-	/* For its user this is the end. */
-	vn_tcp_tell(connection, VNIC_CONNECTION_CLOSED, 0);
 	connection->operations = NULL;
 }

@@ -313,10 +313,25 @@ static void check_positions(struct run *run, const struct vnic_connection *conne
 				    connection->iss, connection->irs};
 }
 
+/* Grows with each connection that ends: another may have its place, and its numbers, then. */
+static uint64_t ended(const struct vnic_stack *stack)
+{
+	return vnic_stack_counter(stack, VNIC_STACK_OPENED) +
+	       vnic_stack_counter(stack, VNIC_STACK_ACCEPTED) +
+	       vnic_stack_counter(stack, VNIC_STACK_REFUSED) +
+	       vnic_stack_counter(stack, VNIC_STACK_ABORTED) +
+	       vnic_stack_counter(stack, VNIC_STACK_HALF_OPEN) -
+	       vnic_stack_counter(stack, VNIC_STACK_CONNECTIONS);
+}
+
 static void check_connections(struct run *run)
 {
 	const struct vn_tcp *tcp = run->stack->tcp;
 	uint64_t count = 0, half_open = 0;
+
+	if (run->ended != ended(run->stack))
+		memset(run->remembered, 0, sizeof(run->remembered));
+	run->ended = ended(run->stack);
 
 	for (uint32_t i = 0; i <= tcp->slot_mask; i++)
 		for (const struct vnic_connection *next = tcp->slots[i]; next; next = next->next) {
@@ -961,7 +976,8 @@ static void begin_talks(struct run *run)
 
 static void choose_options(struct run *run, struct reader *reader)
 {
-	static const unsigned mtus[8] = {1500, 1280, 576, 9000, 65535, 68, 1281, 1400};
+	/* A segment with a little payload needs 128. */
+	static const unsigned mtus[8] = {1500, 1280, 576, 9000, 65535, 128, 1281, 1400};
 	static const unsigned connections[4] = {64, 2, 4, 1};
 	static const uint32_t memory[4] = {1 << 20, 4096, 20000, 1};
 	static const unsigned backlogs[4] = {8, 1, 2, 256};

@@ -96,7 +96,7 @@ struct run {
 	uint32_t socket_bytes;
 	unsigned backlog;
 	size_t room;
-	bool is_blind, is_silent, wraps, is_freed, is_busy;
+	bool is_blind, is_silent, wraps;
 	uint16_t identification;
 	unsigned depth; /* of actions within actions */
 	struct talk talks[FLOWS];
@@ -107,6 +107,7 @@ struct run {
 	struct vnic_endpoint *endpoints[ENDPOINTS];
 	struct action planned[PLACES];
 	struct remembered remembered[REMEMBERED];
+	uint64_t ended; /* connections, more or less */
 	struct vnic_packet held[HELD];
 	unsigned held_count;
 	uint8_t last_in[2048]; /* the last packet given in */

@@ -192,7 +192,7 @@ VNIC_API struct vnic_stack *vnic_connection_stack(const struct vnic_connection *
 
 /** What a connection knows of itself. Counts begin with it. */
 struct vnic_connection_info {
-	const char *state;   /**< of RFC 9293 section 3.3.2: "ESTABLISHED" */
+	const char *state; /**< of RFC 9293 section 3.3.2: "ESTABLISHED" */
 	/** When it began, with the first SYN (or the ACK with a SYN cookie), by the stack's clock */
 	uint64_t opened_ns;
 	uint64_t sent_bytes; /**< of payload, without what was sent again */

@@ -58,7 +58,7 @@ Case = collections.namedtuple(
     "Case", "name group title measure peers mtu programs", defaults=((),)
 )
 STREAM_PORT = "5001"
-ECHO_PORT, DISCARD_PORT = "7", "9"  # services of a peer that answers itself
+ECHO_PORT, DISCARD_PORT, CHARGEN_PORT = "7", "9", "19"  # services of a peer that answers itself
 HTTP_CONNECTIONS = 64
 LIMIT = 15  # seconds that a program may take longer than it should, before it is killed
 PINGS_PER_SECOND = 40000
@@ -145,6 +145,31 @@ def iperf3(lab, ends):
         busy = busy_seconds(settings.cpus) - before
         numbers[name] = gbits(done)
         numbers[name + "_cpu"] = cpu_per_gbyte({**done, "cpu_seconds": busy})
+    return numbers
+
+
+def stream_to_host(lab, ends):
+    """As iperf3(), with our own client, which measures: it asks discard and chargen."""
+    settings = lab.settings
+    stream = settings.program("stream")
+    common = ["1", settings.congestion]
+    numbers = {}
+    for name, own, other, port in (
+        ("there", "send", "receive", DISCARD_PORT),
+        ("back", "receive", "send", CHARGEN_PORT),
+    ):
+        if ends.b:
+            lab.start(
+                [stream, "listen", other, "0.0.0.0", port] + common, ends.b, settings.cpu_b
+            ).wait_ready()
+        a = lab.start(
+            [stream, "connect", own, ends.target, port] + common + window(settings),
+            ends.a,
+            settings.cpu_a,
+        )
+        done = measured(a, settings)
+        numbers[name] = gbits(done)
+        numbers[name + "_cpu"] = cpu_per_gbyte(done)
     return numbers
 
 
@@ -267,7 +292,8 @@ def wrk(lab, ends, *options):
     if wrong:
         raise Failure(f"wrk: {wrong.group()}")
     count = int(re.search(r"(\d+) requests in", output).group(1))
-    return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1)) / 1000, busy / count * 1e6
+    rate = float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1))
+    return rate / 1000, busy / count * 1e6
 
 
 def http(lab, ends):
@@ -419,6 +445,14 @@ CASES = (
         ("loopback", "vnic-host"),
         1500,
         ("iperf3",),
+    ),
+    Case(
+        "host-stream",
+        "host",
+        "One TCP stream, not of iperf3, to discard and from chargen, MTU 1500",
+        stream_to_host,
+        ("loopback", "vnic-host"),
+        1500,
     ),
     Case(
         "host-http",

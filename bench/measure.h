@@ -2,7 +2,7 @@
 /*
  * What the programs of the benchmark share: a clock, the processors' time, and the window.
  *
- * The one who receives measures. At the first byte it begins to warm up, then it opens a window;
+ * The one who receives measures (stream.c can do otherwise). At the first byte it begins to warm up, then it opens a window;
  * what arrives inside of it, and what the processors did meanwhile, is the result. So neither the
  * start of the processes nor TCP's slow start nor the end counts, and what was sent but lost does
  * not count either.

@@ -138,7 +138,7 @@ class Page:
         while mark <= most * 1.0001:
             y = bottom - mark / most * CURVE
             self.line(left, y, right, y, "line")
-            self.text(left - 8, y + 4, f"{mark:g}", "soft", "end")
+            self.text(left - 24, y + 4, f"{mark:g}", "soft", "end")
             mark += step
         before = None
         for (count, numbers), (x, (median, low, high)) in zip(points, places):

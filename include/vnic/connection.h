@@ -129,8 +129,9 @@ struct vnic_listener_options {
 
 /**
  * Listen. The most exact listener gets a connection: address and port, port, address, any.
- * @return 0; -EINVAL (ARGUMENT): no port, no accept; -EADDRINUSE (ADDRESS_TAKEN): another listens
- *         there; -ENOMEM (MEMORY); -ENOSPC (LIMIT): tcp_listeners of the stack
+ * @return 0; -EINVAL (ARGUMENT): no port, no accept; -EADDRNOTAVAIL (ADDRESS_INVALID): not an
+ *         address of the stack's; -EADDRINUSE (ADDRESS_TAKEN): another listens there; -ENOSPC
+ *         (LIMIT): tcp_listeners of the stack
  */
 VNIC_API int vnic_listener_open(struct vnic_stack *stack,
 				const struct vnic_listener_options *options,
@@ -191,7 +192,7 @@ VNIC_API struct vnic_stack *vnic_connection_stack(const struct vnic_connection *
 
 /** What a connection knows of itself. Counts begin with it. */
 struct vnic_connection_info {
-	const char *state;   /**< of RFC 9293 section 3.3.2: "ESTABLISHED" */
+	const char *state; /**< of RFC 9293 section 3.3.2: "ESTABLISHED" */
 	/** When it began, with the first SYN (or the ACK with a SYN cookie), by the stack's clock */
 	uint64_t opened_ns;
 	uint64_t sent_bytes; /**< of payload, without what was sent again */

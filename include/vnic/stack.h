@@ -8,11 +8,14 @@
  * callback. It makes no system call, has no global state and needs a bounded amount of memory, as
  * its options say. One stack is for one thread; many stacks may be used side by side.
  *
+ * Programs on it have UDP endpoints (vnic/endpoint.h) and TCP, by sockets (vnic/socket.h) or
+ * connections (vnic/connection.h).
+ *
  * It answers ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861), echo requests of every
- * size (RFC 792, RFC 4443), UDP to a port where nobody listens with port unreachable, TCP with RST
- * (RFC 9293 section 3.5.2), other protocols with protocol unreachable or parameter problem, and
- * never what must not be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4). Everything that
- * it does not answer is counted by its reason.
+ * size (RFC 792, RFC 4443), UDP to a port where nobody listens with port unreachable, TCP likewise
+ * with RST (RFC 9293 section 3.5.2), other protocols with protocol unreachable or parameter
+ * problem, and never what must not be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+ * Everything that it does not answer is counted by its reason.
  */
 #ifndef VNIC_STACK_H
 #define VNIC_STACK_H
@@ -150,8 +153,9 @@ VNIC_API void vnic_stack_link_up(struct vnic_stack *stack, uint64_t now_ns);
 VNIC_API void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *packets,
 				 unsigned count, uint64_t now_ns);
 /**
- * Let time pass: give up on datagrams whose fragments do not come, go on announcing. To be called
- * after vnic_stack_link_up() and vnic_stack_receive() too, which may make the time to come earlier;
+ * Let time pass: send again what was lost, acknowledge what waits for that, give up on datagrams
+ * whose fragments do not come, go on announcing. To be called after vnic_stack_link_up(),
+ * vnic_stack_receive() and whatever sends something too, which may make the time to come earlier;
  * costs next to nothing before it.
  * @return when to call again at the latest, in ns; UINT64_MAX: no need
  */

@@ -77,6 +77,13 @@ static void note_duplicate(struct vnic_connection *connection, int64_t begin, in
 	connection->dsack.end = (uint64_t)end;
 }
 
+/* A keepalive or a window probe: nothing, or an old byte, that wants to be answered. */
+static bool is_probe(const struct vnic_connection *connection, const struct vn_tcp_segment *segment)
+{
+	return segment->begin == (int64_t)connection->rcv_nxt - 1 && segment->payload_bytes <= 1 &&
+	       !(segment->tcp.flags & (VNIC_TCP_SYN | VNIC_TCP_FIN));
+}
+
 static vn_verdict refuse(struct vnic_connection *connection, const struct vn_tcp_segment *segment)
 {
 	if (segment->tcp.flags & VNIC_TCP_RST)
@@ -90,7 +97,7 @@ static vn_verdict refuse(struct vnic_connection *connection, const struct vn_tcp
 	} else {
 		challenge(connection);
 	}
-	return VNIC_STACK_DROP_SEQUENCE;
+	return is_probe(connection, segment) ? VNIC_STACK_SEGMENTS : VNIC_STACK_DROP_SEQUENCE;
 }
 
 static vn_verdict input_reset(struct vnic_connection *connection,

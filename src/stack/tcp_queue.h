@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Gaps in one connection at once; a segment that would make one more is dropped. */
-#define VN_TCP_QUEUE_GAPS 256
+#define VN_TCP_QUEUE_GAPS 1024
 
 struct vn_tcp_block; /* bytes in one piece of memory */
 

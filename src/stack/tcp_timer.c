@@ -200,7 +200,7 @@ static bool is_hopeless(const struct vnic_connection *connection)
 static void time_out(struct vnic_connection *connection)
 {
 	bool is_first = connection->retries == 0;
-	uint32_t pipe = vn_tcp_flight_pipe(&connection->flight);
+	uint32_t flight_bytes = connection->flight.bytes;
 
 	if (is_hopeless(connection)) {
 		give_up(connection);
@@ -219,8 +219,8 @@ static void time_out(struct vnic_connection *connection)
 	if (connection->retries > 1)
 		vn_tcp_flight_forget_sacks(&connection->flight);
 	vn_tcp_flight_lose_all(&connection->flight);
-	vn_tcp_congestion_timeout(&connection->congestion, connection->mss_bytes, pipe, is_first,
-				  connection->stack->now_ns);
+	vn_tcp_congestion_timeout(&connection->congestion, connection->mss_bytes, flight_bytes,
+				  is_first, connection->stack->now_ns);
 	if (is_first)
 		connection->undo_decided = connection->undo_possible = false;
 	connection->is_recovering = connection->is_timed_out = true;

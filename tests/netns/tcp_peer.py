@@ -6,7 +6,6 @@
 Each end tells how much it sent and received, and the CRC-32 of both."""
 
 import contextlib
-import errno
 import json
 import os
 import random
@@ -178,17 +177,6 @@ def echo_all(connection):
     return sums
 
 
-def gone(connection):
-    """The errno that reading ends with; 0: in order."""
-    try:
-        while connection.recv(65536):
-            pass
-    except OSError as error:
-        assert not isinstance(error, TimeoutError), "nothing ended it"
-        return error.errno
-    return 0
-
-
 def sysctl(space, **values):
     for name, value in values.items():
         space.run(["sysctl", "-q", "-w", f"net.ipv4.{name}={value}"])
@@ -227,6 +215,3 @@ def nothing_passes(space, name="t"):
         yield
     finally:
         space.run(["nft", "delete", "table", "inet", "vnic"])
-
-
-RESET = (errno.ECONNRESET, errno.EPIPE)

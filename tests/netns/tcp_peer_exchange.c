@@ -205,7 +205,7 @@ static ssize_t read_some(struct exchange *exchange, size_t most)
 /* @return 0: all is written; -EAGAIN: not now; another negative errno: it failed */
 static ssize_t write_some(struct exchange *exchange)
 {
-	uint8_t bytes[8192];
+	uint8_t bytes[8192] = {0};
 
 	while (exchange->sent_bytes < exchange->to_send_bytes) {
 		uint64_t left = exchange->to_send_bytes - exchange->sent_bytes;
@@ -225,7 +225,7 @@ static ssize_t write_some(struct exchange *exchange)
 /* The digest of what came, after all of it did: the other way is still open. */
 static ssize_t reply(struct exchange *exchange)
 {
-	char text[16];
+	char text[16] = "";
 	int length = snprintf(text, sizeof(text), "%08x", exchange->received_crc);
 	ssize_t written = vnic_socket_write(exchange->socket, text, (size_t)length);
 

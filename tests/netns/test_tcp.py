@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Our TCP against the kernel's, in both roles: see tcp_peer.py."""
 
+import contextlib
 import errno
 import os
 import select
@@ -13,8 +14,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 
 from namespace import FACTOR, SANITIZER, wait_until
-from tcp_peer import (DIRECT, ECHO, FIRST, HOLD, KERNEL, LATE, PEER, RESET, SINK, SOURCE, Sums, TcpPeer, connect,
-                      echo_all, exchange, gone, listen, netstat, nothing_passes, poll_many, receive_all,
+from tcp_peer import (DIRECT, ECHO, FIRST, HOLD, KERNEL, LATE, PEER, SINK, SOURCE, Sums, TcpPeer, connect,
+                      echo_all, exchange, listen, netstat, nothing_passes, poll_many, receive_all,
                       send_all, sysctl)
 
 LINGER_RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -311,6 +312,26 @@ def test_reset_in_syn_received(netns, version):
     peer.wait_empty()
     counters = peer.stop()["counters"]
     assert counters["refused"] == 1 and counters["accepted"] == 0, counters
+
+
+@pytest.mark.parametrize("state", ["FIN-WAIT-1", "CLOSING", "LAST-ACK"])
+def test_reset_while_its_fin_is_not_acknowledged(netns, state):
+    peer = TcpPeer(netns)
+    stranger = Segments(netns, 4, HOLD if state == "LAST-ACK" else FIRST)
+    stranger.open()
+    if state == "LAST-ACK":
+        stranger.send("FA")
+        stranger.next += 1
+    stranger.receive(lambda tcp: "F" in tcp.flags)
+    if state == "CLOSING":
+        stranger.send("FA")
+        stranger.next += 1
+        stranger.receive(lambda tcp: tcp.ack == stranger.next)
+    assert peer.counter("connections") == 1
+    stranger.send("R")
+    peer.wait_empty(5)
+    assert peer.closed()[0]["error"] == (errno.ECONNRESET if state == "FIN-WAIT-1" else 0)
+    assert peer.stop()["counters"]["aborted"] == 1
 
 
 @families
@@ -621,10 +642,18 @@ def test_syn_flood(netns, version):
         flood.append(bytes(template))
     stop = threading.Event()
 
+    at = {4: 22, 6: 42}[version]  # of the destination port
+    last = struct.pack("!H", 1000 + len(flood) - 1)
+    wire.socket.settimeout(1)
+
     def send():
+        """Waits for the answers: in a queue that overflows the client's segments would get lost as well."""
         while not stop.is_set():
             for packet in flood:
                 wire.send(packet)
+            with contextlib.suppress(TimeoutError):
+                while wire.socket.recv(256)[at:at + 2] != last:
+                    pass
 
     thread = threading.Thread(target=send)
     thread.start()

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "random.h"
 #include "stack/tcp_congestion.h"
 
 #define MS UINT64_C(1000000)
@@ -23,14 +24,6 @@
 #define ROUND_BYTES (UINT64_C(20) * SEGMENT)
 
 static uint64_t random_state;
-
-static uint32_t random_below(uint32_t bound)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return (uint32_t)((random_state * UINT64_C(2685821657736338717)) >> 32) % bound;
-}
 
 static struct vn_tcp_congestion make(enum vnic_congestion algorithm, uint32_t window_bytes,
 				     uint32_t threshold_bytes)
@@ -554,18 +547,21 @@ static void test_random_steps(void **state)
 		struct vn_tcp_congestion c = make((enum vnic_congestion)algorithm, 0, 0);
 
 		for (unsigned step = 0; step < 300000; step++) {
-			uint32_t bytes = random_below(random_below(50) ? 70000 : GIB);
+			uint32_t bytes = random_below(
+				&random_state, random_below(&random_state, 50) ? 70000 : GIB);
 			uint32_t before = c.window_bytes;
 
-			now_ns += random_below(random_below(100) ? 1000000 : 2000000000) *
+			now_ns += random_below(&random_state, random_below(&random_state, 100)
+								      ? 1000000
+								      : 2000000000) *
 				  UINT64_C(500);
-			switch (random_below(400)) {
+			switch (random_below(&random_state, 400)) {
 			case 0:
 				vn_tcp_congestion_lost(&c, SEGMENT, bytes, now_ns);
 				break;
 			case 1:
-				vn_tcp_congestion_timeout(&c, SEGMENT, bytes, random_below(2),
-							  now_ns);
+				vn_tcp_congestion_timeout(&c, SEGMENT, bytes,
+							  random_below(&random_state, 2), now_ns);
 				break;
 			case 2:
 				vn_tcp_congestion_undo(&c);
@@ -582,15 +578,18 @@ static void test_random_steps(void **state)
 			default:
 				if (c.is_recovering) {
 					vn_tcp_congestion_recover(&c, SEGMENT, bytes,
-								  random_below(2) * SEGMENT,
-								  random_below(GIB));
-					vn_tcp_congestion_sent(&c, random_below(70000));
+								  random_below(&random_state, 2) *
+									  SEGMENT,
+								  random_below(&random_state, GIB));
+					vn_tcp_congestion_sent(&c,
+							       random_below(&random_state, 70000));
 					break;
 				}
 				position += bytes;
-				vn_tcp_congestion_acked(&c, SEGMENT, bytes, random_below(4),
-							random_below(200) * MS, 100 * MS, position,
-							position + c.window_bytes, now_ns);
+				vn_tcp_congestion_acked(
+					&c, SEGMENT, bytes, random_below(&random_state, 4),
+					random_below(&random_state, 200) * MS, 100 * MS, position,
+					position + c.window_bytes, now_ns);
 				assert_true(c.window_bytes >= before);
 			}
 			if (c.window_bytes < SEGMENT || c.window_bytes > GIB ||

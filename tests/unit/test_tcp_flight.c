@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "random.h"
 #include "stack/tcp_flight.h"
 
 #define MS UINT64_C(1000000)
@@ -23,14 +24,7 @@
 #define PLENTY 100000
 
 static uint64_t random_state;
-
-static uint32_t random_below(uint32_t bound)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return (uint32_t)((random_state * UINT64_C(2685821657736338717)) >> 32) % bound;
-}
+#define below(bound) random_below(&random_state, bound)
 
 struct fixture {
 	struct vn_tcp_flight flight;
@@ -760,7 +754,7 @@ static void compare_arrival(const struct vn_tcp_arrival *arrival, const struct m
 
 static void random_send(struct fixture *f, struct model *model, uint64_t now_ns)
 {
-	uint64_t end = model->end + 1 + random_below(random_below(4) ? 150 : 700);
+	uint64_t end = model->end + 1 + below(below(4) ? 150 : 700);
 
 	if (end - model->una > SPAN)
 		return;
@@ -774,19 +768,20 @@ static void random_arrival(struct fixture *f, struct model *model, uint64_t now_
 	uint32_t span = (uint32_t)(model->end - model->una);
 	struct vn_tcp_arrival arrival = {0};
 
-	if (random_below(3) == 0)
-		arrival.echo_before_ns = now_ns - random_below(60) * MS / 2;
+	if (below(3) == 0)
+		arrival.echo_before_ns = now_ns - below(60) * MS / 2;
 	begin_step(model);
-	if (random_below(3) == 0) {
-		uint64_t position = model->una + random_below(random_below(3) ? 200 : span + 1);
+	if (below(3) == 0) {
+		uint64_t position =
+			model->una + random_below(&random_state, below(3) ? 200 : span + 1);
 
 		if (position > model->end)
 			position = model->end;
 		model_acked(model, position, now_ns, arrival.echo_before_ns);
 		vn_tcp_flight_acked(&f->flight, &f->pool, position, now_ns, &arrival);
 	} else {
-		uint64_t begin = model->una + random_below(span + 20);
-		uint64_t end = begin + random_below(random_below(4) ? 120 : 900);
+		uint64_t begin = model->una + below(span + 20);
+		uint64_t end = begin + random_below(&random_state, below(4) ? 120 : 900);
 
 		begin -= begin > 10 ? 10 : 0;
 		model_sacked(model, begin, end, now_ns, arrival.echo_before_ns);
@@ -798,7 +793,7 @@ static void random_arrival(struct fixture *f, struct model *model, uint64_t now_
 static void random_resend(struct fixture *f, struct model *model, uint64_t now_ns)
 {
 	struct vn_tcp_sent *sent = vn_tcp_flight_lost(&f->flight);
-	uint32_t length = 1 + random_below(400), run = 0;
+	uint32_t length = 1 + below(400), run = 0;
 	uint64_t begin;
 
 	if (!sent) {
@@ -837,7 +832,7 @@ static void random_loss(struct fixture *f, struct model *model, uint64_t now_ns)
 	uint64_t due_ns, expected_due_ns;
 	uint32_t expected = 0;
 
-	switch (random_below(60)) {
+	switch (below(60)) {
 	case 0:
 		for (uint64_t at = model->una; at < model->end; at++) {
 			struct cell *c = cell(model, at);
@@ -870,7 +865,7 @@ static void random_loss(struct fixture *f, struct model *model, uint64_t now_ns)
 		assert_int_equal(vn_tcp_flight_lose_first(&f->flight, &f->pool, SEGMENT), expected);
 		return;
 	default: {
-		bool is_recovering = random_below(2);
+		bool is_recovering = below(2);
 
 		expected = model_detect(model, is_recovering, f->flight.window_factor, now_ns,
 					&expected_due_ns);
@@ -889,10 +884,10 @@ static void run_random(uint64_t seed, bool is_slow)
 	random_state = seed;
 	open_fixture(&f, PLENTY);
 	memset(&model, 0, sizeof(model));
-	model.least_ns = f.flight.rtt_least_ns = 5 * MS * random_below(2);
+	model.least_ns = f.flight.rtt_least_ns = 5 * MS * below(2);
 	for (unsigned step = 0; step < STEPS; step++) {
-		now_ns += random_below(is_slow ? 6 : 2) * MS;
-		switch (random_below(8)) {
+		now_ns += below(is_slow ? 6 : 2) * MS;
+		switch (below(8)) {
 		case 0:
 		case 1:
 		case 2:
@@ -911,11 +906,11 @@ static void run_random(uint64_t seed, bool is_slow)
 		}
 		compare(&f.flight, &model);
 		/* Now and then a connection that has seen nothing yet. */
-		if (random_below(500) == 0) {
+		if (below(500) == 0) {
 			vn_tcp_flight_done(&f.flight, &f.pool);
 			assert_int_equal(f.pool.in_use, 0);
 			memset(&model, 0, sizeof(model));
-			model.least_ns = f.flight.rtt_least_ns = 5 * MS * random_below(2);
+			model.least_ns = f.flight.rtt_least_ns = 5 * MS * below(2);
 		}
 	}
 	close_fixture(&f);
@@ -939,20 +934,20 @@ static void test_random_steps_without_memory(void **state)
 	open_fixture(&f, 12);
 	for (unsigned step = 0; step < STEPS; step++) {
 		struct vn_tcp_arrival arrival = {0};
-		uint64_t begin = una + random_below((uint32_t)(end - una) + 1);
-		uint64_t to = begin + random_below(300);
+		uint64_t begin = una + below((uint32_t)(end - una) + 1);
+		uint64_t to = begin + below(300);
 		uint32_t before = f.flight.sacked_bytes;
 		struct vn_tcp_sent *sent;
 
-		now_ns += random_below(3) * MS;
-		switch (random_below(6)) {
+		now_ns += below(3) * MS;
+		switch (below(6)) {
 		case 0:
-			to = end + 1 + random_below(600);
+			to = end + 1 + below(600);
 			if (vn_tcp_flight_sent(&f.flight, &f.pool, end, to, now_ns) == 0)
 				end = to;
 			break;
 		case 1:
-			una = random_below(4) ? una : begin;
+			una = below(4) ? una : begin;
 			vn_tcp_flight_acked(&f.flight, &f.pool, una, now_ns, &arrival);
 			break;
 		case 2:
@@ -961,13 +956,13 @@ static void test_random_steps_without_memory(void **state)
 			assert_int_equal(f.flight.sacked_bytes, before + arrival.sacked_bytes);
 			break;
 		case 4:
-			detect(&f, random_below(2), now_ns, &due_ns);
+			detect(&f, below(2), now_ns, &due_ns);
 			break;
 		default:
 			sent = vn_tcp_flight_lost(&f.flight);
 			if (sent)
-				vn_tcp_flight_resent(&f.flight, &f.pool, sent,
-						     1 + random_below(200), now_ns);
+				vn_tcp_flight_resent(&f.flight, &f.pool, sent, 1 + below(200),
+						     now_ns);
 		}
 		check(&f.flight);
 		assert_int_equal(f.flight.bytes, end - una);

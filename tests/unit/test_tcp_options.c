@@ -10,19 +10,12 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "random.h"
 #include "stack/tcp_options.h"
 
 #define STEPS 200000
 
 static uint64_t random_state;
-
-static uint32_t random_below(uint32_t bound)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return (uint32_t)((random_state * UINT64_C(2685821657736338717)) >> 32) % bound;
-}
 
 static void assert_build(const struct vn_tcp_options *options, const void *expected, size_t length)
 {
@@ -195,28 +188,31 @@ static void test_round_trip(void **state)
 	(void)state;
 	random_state = 1;
 	for (unsigned step = 0; step < STEPS; step++) {
-		bool is_syn = random_below(2);
+		bool is_syn = random_below(&random_state, 2);
 		struct vn_tcp_options options = {0}, again;
 		uint8_t bytes[VN_TCP_OPTIONS_BYTES], length;
 		unsigned most;
 
-		options.has_timestamps = random_below(2);
+		options.has_timestamps = random_below(&random_state, 2);
 		if (options.has_timestamps) {
-			options.timestamp = random_below(UINT32_MAX);
-			options.timestamp_echo = random_below(UINT32_MAX);
+			options.timestamp = random_below(&random_state, UINT32_MAX);
+			options.timestamp_echo = random_below(&random_state, UINT32_MAX);
 		}
 		if (is_syn) {
-			options.has_mss = random_below(2);
+			options.has_mss = random_below(&random_state, 2);
 			options.mss_bytes =
-				options.has_mss ? (uint16_t)(1 + random_below(65535)) : 0;
-			options.has_scale = random_below(2);
-			options.scale = options.has_scale ? (uint8_t)random_below(256) : 0;
-			options.sack_permitted = random_below(2);
+				options.has_mss ? (uint16_t)(1 + random_below(&random_state, 65535))
+						: 0;
+			options.has_scale = random_below(&random_state, 2);
+			options.scale =
+				options.has_scale ? (uint8_t)random_below(&random_state, 256) : 0;
+			options.sack_permitted = random_below(&random_state, 2);
 		} else {
-			options.sack_count = (uint8_t)random_below(VN_TCP_SACKS + 1);
+			options.sack_count = (uint8_t)random_below(&random_state, VN_TCP_SACKS + 1);
 			for (unsigned i = 0; i < options.sack_count; i++)
-				options.sacks[i] = (struct vn_tcp_sack){random_below(UINT32_MAX),
-									random_below(UINT32_MAX)};
+				options.sacks[i] = (struct vn_tcp_sack){
+					random_below(&random_state, UINT32_MAX),
+					random_below(&random_state, UINT32_MAX)};
 		}
 		length = vn_tcp_options_build(&options, bytes);
 		assert_int_equal(length % 4, 0);
@@ -247,16 +243,17 @@ static void test_random_bytes(void **state)
 	random_state = 2;
 	for (unsigned step = 0; step < STEPS; step++) {
 		uint8_t bytes[VN_TCP_OPTIONS_BYTES];
-		uint8_t length = (uint8_t)(4 * random_below(11));
+		uint8_t length = (uint8_t)(4 * random_below(&random_state, 11));
 		struct vn_tcp_options options;
 		unsigned sacks = 0;
 		bool has_timestamps = false;
 		uint32_t timestamp = 0;
 
 		for (unsigned i = 0; i < length; i++)
-			bytes[i] = random_below(4) ? likely[random_below(sizeof(likely))]
-						   : (uint8_t)random_below(256);
-		if (length >= 12 && random_below(2))
+			bytes[i] = random_below(&random_state, 4)
+					   ? likely[random_below(&random_state, sizeof(likely))]
+					   : (uint8_t)random_below(&random_state, 256);
+		if (length >= 12 && random_below(&random_state, 2))
 			memcpy(bytes, "\1\1\x08\x0a", 4);
 		options = parse(VNIC_TCP_ACK, bytes, length);
 		for (unsigned i = 0; i < length && bytes[i] != 0;) {

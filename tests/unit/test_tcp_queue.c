@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "random.h"
 #include "stack/tcp_queue.h"
 
 #define STEPS 60000
@@ -22,14 +23,6 @@
 #define PLENTY (UINT64_C(1) << 30)
 
 static uint64_t random_state;
-
-static uint32_t random_below(uint32_t bound)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return (uint32_t)((random_state * UINT64_C(2685821657736338717)) >> 32) % bound;
-}
 
 static uint8_t stream_byte(uint64_t position)
 {
@@ -312,8 +305,9 @@ static void random_insert(struct vn_tcp_queue *queue, struct model *model, uint6
 	uint64_t begin, end;
 	bool is_new = false;
 
-	begin = model->position + 1 + random_below((uint32_t)(SPAN - model->position - 1));
-	end = begin + 1 + random_below(random_below(8) ? 40 : 700);
+	begin = model->position + 1 +
+		random_below(&random_state, (uint32_t)(SPAN - model->position - 1));
+	end = begin + 1 + random_below(&random_state, random_below(&random_state, 8) ? 40 : 700);
 	if (end > SPAN)
 		end = SPAN;
 	for (uint64_t at = begin; at < end; at++) {
@@ -331,7 +325,7 @@ static void random_take(struct vn_tcp_queue *queue, struct model *model, uint64_
 	uint32_t length;
 
 	/* Some of the gap comes in order, and is handed over directly. */
-	model->position += random_below(60);
+	model->position += random_below(&random_state, 60);
 	if (model->position > SPAN - 2)
 		model->position = SPAN - 2;
 	for (uint64_t at = 0; at < model->position; at++)
@@ -354,7 +348,7 @@ static void test_random_steps(void **state)
 	random_state = 42;
 	memset(&model, 0, sizeof(model));
 	for (unsigned step = 0; step < STEPS; step++) {
-		if (random_below(40))
+		if (random_below(&random_state, 40))
 			random_insert(&queue, &model, &total);
 		else
 			random_take(&queue, &model, &total);

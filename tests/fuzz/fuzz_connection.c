@@ -324,6 +324,23 @@ static uint64_t ended(const struct vnic_stack *stack)
 	       vnic_stack_counter(stack, VNIC_STACK_CONNECTIONS);
 }
 
+/* What it tells of itself is what it has. */
+static void check_info(const struct vnic_connection *connection)
+{
+	struct vnic_connection_info info;
+
+	vnic_connection_query(connection, &info);
+	if (!info.state || info.acked_bytes > info.sent_bytes)
+		die("tells that more is acknowledged than sent", info.acked_bytes, info.sent_bytes);
+	if (info.in_flight_bytes > connection->nxt - connection->una)
+		die("tells that more is in flight than sent", info.in_flight_bytes, 0);
+	if (connection->end != UINT64_MAX && info.sent_bytes + 1 > connection->end &&
+	    info.sent_bytes > 0)
+		die("tells that more is sent than offered", info.sent_bytes, connection->end);
+	if (info.segment_bytes == 0 && connection->state >= VN_TCP_ESTABLISHED)
+		die("has no room for payload in its segments", connection->mss_bytes, 0);
+}
+
 static void check_connections(struct run *run)
 {
 	const struct vn_tcp *tcp = run->stack->tcp;
@@ -343,6 +360,7 @@ static void check_connections(struct run *run)
 			if (next->nxt > 0 && next->state != VN_TCP_SYN_RECEIVED)
 				check_flight(next);
 			check_timer(next);
+			check_info(next);
 		}
 	if (count != vnic_stack_counter(run->stack, VNIC_STACK_CONNECTIONS))
 		die("connections are not what is counted", count,

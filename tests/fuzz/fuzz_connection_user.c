@@ -43,6 +43,7 @@ enum code {
 	ACCEPT,
 	SEND_DATAGRAM,
 	TOGGLE_ENDPOINT,
+	SILENCE,
 	CODES
 };
 
@@ -232,16 +233,23 @@ static int on_accept(void *data, struct vnic_connection *connection)
 	return 0;
 }
 
-static void open_connection(struct run *run, unsigned talker)
+/* From a port that is chosen, or from the talker's own. */
+static void open_connection(struct run *run, unsigned talker, bool is_chosen)
 {
-	const struct talk *talk = &run->talks[(WAYS - 1) * TALKERS + talker % TALKERS];
+	struct talk *talk = &run->talks[(WAYS - 1) * TALKERS + talker % TALKERS];
 	struct user *user = free_user(run);
 	struct vnic_connection *connection;
+	struct vnic_flow flow = talk->flow;
 
-	if (!user || vnic_connection_open(run->stack, &talk->flow, &run->connection_options,
+	if (is_chosen) {
+		flow.local_address.family = VNIC_NO_FAMILY;
+		flow.local_port = 0;
+	}
+	if (!user || vnic_connection_open(run->stack, &flow, &run->connection_options,
 					  operations_of(run), user, &connection, NULL) < 0)
 		return;
 	user->connection = connection;
+	talk->flow = *vnic_connection_flow(connection);
 	user->seed = seed_of(talk->flow.local_port, talk->flow.remote_port);
 }
 
@@ -439,6 +447,11 @@ static void act_on_socket(struct run *run, const struct action *action, unsigned
 		place->socket = NULL;
 		vnic_socket_abort(socket);
 		break;
+	case SILENCE:
+		if (vnic_socket_user(socket) != run || vnic_socket_error(socket) > 0)
+			die("a socket of somebody else", index, 0);
+		vnic_socket_set_ready(socket, action->amount & 1 ? NULL : on_ready, run);
+		break;
 	default:
 		break;
 	}
@@ -548,7 +561,7 @@ void user_act(struct run *run, const struct action *action, unsigned self)
 	case NOTHING:
 		break;
 	case OPEN:
-		open_connection(run, index);
+		open_connection(run, index, action->amount & 1);
 		break;
 	case OPEN_SOCKET:
 		open_socket(run, index);
@@ -574,6 +587,7 @@ void user_act(struct run *run, const struct action *action, unsigned self)
 	case SHUTDOWN:
 	case CLOSE_SOCKET:
 	case ABORT_SOCKET:
+	case SILENCE:
 		act_on_socket(run, action, index);
 		break;
 	default:

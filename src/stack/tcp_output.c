@@ -90,8 +90,10 @@ static uint8_t build_options(const struct vnic_connection *connection,
 uint32_t vn_tcp_payload_most(const struct vnic_connection *connection)
 {
 	uint8_t bytes[VN_TCP_OPTIONS_BYTES];
+	uint32_t options_bytes = build_options(connection, bytes);
 
-	return connection->mss_bytes - (uint32_t)build_options(connection, bytes);
+	/* VN_TCP_MSS_LEAST leaves room behind all options. */
+	return connection->mss_bytes > options_bytes ? connection->mss_bytes - options_bytes : 1;
 }
 
 static uint32_t room_of(struct vnic_connection *connection)

@@ -237,25 +237,30 @@ static void count_queue(struct vnic_connection *connection, uint64_t before)
 		       (int64_t)(connection->stack->tcp->out_of_order_bytes - before));
 }
 
+/* What is next in the queue. What was there before it is given up, and counted at once: the connection may end. */
+static uint32_t look_in_queue(struct vnic_connection *connection, const uint8_t **bytes)
+{
+	uint64_t *total = &connection->stack->tcp->out_of_order_bytes, before = *total;
+	uint32_t length = vn_tcp_queue_at(&connection->queue, connection->rcv_nxt, bytes, total);
+
+	count_queue(connection, before);
+	return length;
+}
+
 /* Hand on what was early and is due now. */
 static void drain_queue(struct vnic_connection *connection)
 {
-	uint64_t *total = &connection->stack->tcp->out_of_order_bytes, before = *total;
 	const uint8_t *bytes;
 	uint32_t length;
 
 	while (connection->state != VN_TCP_CLOSED &&
-	       (length = vn_tcp_queue_at(&connection->queue, connection->rcv_nxt, &bytes, total)) >
-		       0) {
-		uint32_t taken = deliver(connection, bytes, length);
-
-		/* If it has ended its queue is gone, and counted. */
-		if (connection->state == VN_TCP_CLOSED)
+	       (length = look_in_queue(connection, &bytes)) > 0) {
+		/* Its user may have closed it when it took what was before this. */
+		if (connection->is_closing)
+			vnic_connection_abort(connection);
+		else if (deliver(connection, bytes, length) < length)
 			return;
-		if (taken < length)
-			break;
 	}
-	count_queue(connection, before);
 }
 
 static vn_verdict input_early(struct vnic_connection *connection, uint64_t begin,

@@ -96,7 +96,7 @@ __attribute__((no_sanitize("address", "undefined", "coverage")))
 const uint8_t *
 stream_bytes(uint32_t seed, bool of_stack, uint64_t position, size_t length)
 {
-	static uint8_t table[STREAM_TABLE], bytes[LONGEST];
+	static uint8_t table[STREAM_TABLE + 8], bytes[LONGEST + 8];
 	uint32_t state = 1;
 
 	if (table[0] == 0)
@@ -115,8 +115,14 @@ stream_bytes(uint32_t seed, bool of_stack, uint64_t position, size_t length)
 		mask = (uint8_t)(((block + seed) * 2 + of_stack) * 2654435761u >> 24);
 		if (run > length - i)
 			run = length - i;
-		for (size_t k = 0; k < run; k++)
-			bytes[i + k] = table[at + k] ^ mask;
+		for (size_t k = 0; k < run; k += 8) {
+			uint64_t word;
+
+			/* Both have room for what is too much. */
+			memcpy(&word, table + at + k, 8);
+			word ^= mask * UINT64_C(0x0101010101010101);
+			memcpy(bytes + i + k, &word, 8);
+		}
 		i += run;
 	}
 	return bytes;

@@ -15,13 +15,14 @@
 #include <vnic/stack.h>
 
 #define START_NS UINT64_C(1000000000)
-#define TALKERS 4    /* addresses and ports of other ends */
-#define WAYS 3       /* to the listener, to the listening socket, and a connection that we open */
-#define FLOWS 12     /* TALKERS * WAYS */
-#define USERS 12     /* of connections */
-#define SOCKETS 12   /* the last one listens */
-#define ENDPOINTS 2  /* of UDP */
-#define HELD 16      /* packets that wait for a burst */
+#define TALKERS 4   /* addresses and ports of other ends */
+#define WAYS 3      /* to the listener, to the listening socket, and a connection that we open */
+#define FLOWS 12    /* TALKERS * WAYS */
+#define USERS 12    /* of connections */
+#define SOCKETS 12  /* the last one listens */
+#define ENDPOINTS 2 /* of UDP */
+#define HELD 16     /* packets that wait for a burst */
+#define WRITTEN_MOST (2u << 20)
 #define REMEMBERED 8 /* connections whose positions are compared */
 #define LISTENER_PORT 7000
 #define SOCKET_PORT 7001
@@ -98,7 +99,8 @@ struct run {
 	size_t room;
 	bool is_blind, is_silent, wraps;
 	uint16_t identification;
-	unsigned depth; /* of actions within actions */
+	uint64_t written; /* by all users */
+	unsigned depth;   /* of actions within actions */
 	struct talk talks[FLOWS];
 	bool is_asked[2]; /* for the Ethernet address of the other end, of IPv4 and IPv6 */
 	struct user users[USERS];

@@ -163,7 +163,7 @@ struct vn_tcp {
 		*buried; /* closed: their memory is given back at the end of a burst */
 	struct vnic_connection *oldest, *youngest; /* in TIME-WAIT */
 	uint64_t out_of_order_bytes;
-	bool is_freed; /* with its stack: nothing can be opened any more */
+	bool is_freed;          /* with its stack: nothing can be opened any more */
 	uint64_t cookies_until; /* the last unit of time in which SYN cookies are accepted */
 };
 

@@ -175,7 +175,8 @@ static void send_outlet(struct worker *worker, struct lane *lane, struct vn_outl
 	}
 }
 
-static void empty(struct worker *worker, struct lane *lane, enum sink sink, struct vn_outlet *outlet)
+static void empty(struct worker *worker, struct lane *lane, enum sink sink,
+		  struct vn_outlet *outlet)
 {
 	if (outlet->count == 0)
 		return;

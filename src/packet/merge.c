@@ -383,8 +383,7 @@ static bool continue_head(struct head *head, const struct vnic_packet *packet,
 	uint32_t size = layout->end - layout->payload;
 
 	if (!head->open || !is_part(packet, layout) || size > head->size_bytes ||
-	    !has_room(head, size) ||
-	    head->layout.end + size - layout->network > IP_MOST_BYTES ||
+	    !has_room(head, size) || head->layout.end + size - layout->network > IP_MOST_BYTES ||
 	    !same_headers(head, packet, layout) || !verify_head(head))
 		return false;
 	make_room(head, size);

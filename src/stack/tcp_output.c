@@ -39,6 +39,18 @@ static size_t headers_bytes(const struct vnic_connection *connection)
 	       VNIC_TCP_HEADER_BYTES;
 }
 
+/*
+ * True if somebody behind us cuts segments and completes their checksums. Not where the link takes less than
+ * the least segment: those are fragmented by us.
+ */
+static bool may_offload(const struct vnic_connection *connection)
+{
+	const struct vnic_stack_options *options = &connection->stack->options;
+
+	return !options->plain && connection->has_link &&
+	       options->mtu_bytes >= VN_TCP_MSS_LEAST + headers_bytes(connection);
+}
+
 uint16_t vn_tcp_mss(const struct vnic_stack *stack, const struct vnic_address *remote, bool of_path)
 {
 	unsigned mtu = of_path ? vn_path_mtu(stack, remote) : stack->options.mtu_bytes;
@@ -78,8 +90,10 @@ static uint8_t build_options(const struct vnic_connection *connection,
 uint32_t vn_tcp_payload_most(const struct vnic_connection *connection)
 {
 	uint8_t bytes[VN_TCP_OPTIONS_BYTES];
+	uint32_t options_bytes = build_options(connection, bytes);
 
-	return connection->mss_bytes - (uint32_t)build_options(connection, bytes);
+	/* VN_TCP_MSS_LEAST leaves room behind all options. */
+	return connection->mss_bytes > options_bytes ? connection->mss_bytes - options_bytes : 1;
 }
 
 static uint32_t room_of(struct vnic_connection *connection)
@@ -225,7 +239,7 @@ static void send_segment(struct vnic_connection *connection, const struct segmen
 	uint8_t class = connection->has_ecn && segment->is_new && segment->payload_bytes ? ECT0 : 0;
 	uint8_t *bytes = build_ip(stack, flow, ip, class, tcp_bytes + segment->payload_bytes,
 				  connection->mss_bytes);
-	bool is_open = !stack->options.plain && connection->has_link;
+	bool is_open = may_offload(connection);
 	struct vnic_packet packet = {.data = ip};
 
 	packet.length_bytes = (uint32_t)(bytes - ip) + tcp_bytes + segment->payload_bytes;
@@ -239,10 +253,12 @@ static void send_segment(struct vnic_connection *connection, const struct segmen
 	vn_stack_count(stack, VNIC_STACK_SEGMENTS_SENT, 1);
 	if (tcp->flags & VNIC_TCP_ACK)
 		note_acknowledged(connection);
-	if (connection->has_link)
+	if (!connection->has_link)
+		vn_neighbor_send(stack, ip, packet.length_bytes);
+	else if (is_open)
 		vn_output_packet(stack, &connection->link, &packet);
 	else
-		vn_neighbor_send(stack, ip, packet.length_bytes);
+		vn_output_ip(stack, &connection->link, ip, packet.length_bytes);
 }
 
 void vn_tcp_send_bare(struct vnic_connection *connection, uint64_t position, uint8_t flags)
@@ -335,7 +351,7 @@ static uint32_t super_bytes(const struct vnic_connection *connection, uint32_t m
 {
 	uint32_t room = PAYLOAD_MOST - (uint32_t)headers_bytes(connection) - VN_TCP_OPTIONS_BYTES;
 
-	if (connection->stack->options.plain || !connection->has_link || most > room)
+	if (!may_offload(connection) || most > room)
 		return most;
 	return room - room % most;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the two halves of the target share: fuzz_connection.c is the network and the other ends,
- * fuzz_connection_user.c the program that uses the stack.
+ * What the parts of the target share: fuzz_connection.c is the network and the other ends,
+ * fuzz_connection_user.c the program that uses the stack, fuzz_connection_check.c what must hold.
  */
 #ifndef FUZZ_CONNECTION_H
 #define FUZZ_CONNECTION_H
@@ -116,6 +116,10 @@ struct run {
 	size_t last_in_bytes;
 };
 
+/* Learn the initial sequence numbers of connections made of SYN cookies. */
+void note_iss(struct run *run);
+/* fuzz_connection_check.c: dies where something is wrong. */
+void check_invariants(struct run *run);
 void die(const char *text, uint64_t a, uint64_t b) __attribute__((noreturn));
 uint8_t take8(struct reader *reader);
 

@@ -27,7 +27,7 @@ PYTHON = "/usr/bin/python3"
 
 
 def options(mode):
-    return ["--offload", mode] if mode else []
+    return ["--service", "none", *(["--offload", mode] if mode else [])]
 
 
 def send_segmented(space, family, address, segments=10, mark=0):
@@ -156,7 +156,7 @@ def test_filter_sees_segments(netns, vnic, tmp_path, mode):
 def test_queues_share_a_capture(netns, vnic, tmp_path, kind):
     """Super-packets on several threads, cut in memory that those share."""
     path = tmp_path / "capture.pcap"
-    host = vnic.host("10.0.0.1/24", "--host", "all", "--queues", 3, "--capture", path, "--verbose",
+    host = vnic.host("10.0.0.1/24", "--service", "none", "--host", "all", "--queues", 3, "--capture", path, "--verbose",
                      *KINDS[kind])
     for i in range(2, 30):
         with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:

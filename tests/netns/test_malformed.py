@@ -194,10 +194,10 @@ IPV4 = [
     # Nothing is answered to errors, and nothing to answers
     ("echo reply", ip4() / ICMP(type=0), {UNWANTED: 1}, None),
     ("port unreachable", ip4() / ICMP(type=3, code=3) / ip4(src=PEER[4], dst=ME[4]) / UDP(),
-     {UNWANTED: 1}, None),
+     {"drop_notice": 1}, None),
     ("redirect", ip4() / ICMP(type=5) / ip4(src=PEER[4], dst=ME[4]) / UDP(), {UNWANTED: 1}, None),
     ("time exceeded", ip4() / ICMP(type=11) / ip4(src=PEER[4], dst=ME[4]) / UDP(), {UNWANTED: 1}, None),
-    ("error that quotes nothing", ip4() / ICMP(type=3, code=3), {UNWANTED: 1}, None),
+    ("error that quotes nothing", ip4() / ICMP(type=3, code=3), {"drop_notice": 1}, None),
     ("unknown icmp type", ip4() / ICMP(type=99) / Raw(DATA), {UNWANTED: 1}, None),
     ("unknown protocol", ip4(proto=253) / Raw(DATA), {}, icmp4(3, 2)),
     ("unknown protocol, long", ip4(proto=253) / Raw(bytes(1400)), {}, icmp4(3, 2)),
@@ -297,7 +297,7 @@ IPV6 = [
     # Nothing is answered to errors (RFC 4443 section 2.4 (e))
     ("echo reply", ip6() / ICMPv6EchoReply(), {UNWANTED: 1}, None),
     ("destination unreachable", ip6() / ICMPv6DestUnreach(code=4) / udp6(src=PEER[6], dst=ME[6]),
-     {UNWANTED: 1}, None),
+     {"drop_notice": 1}, None),
     ("time exceeded", ip6() / ICMPv6TimeExceeded() / udp6(src=PEER[6], dst=ME[6]), {UNWANTED: 1}, None),
     ("unknown icmp type", ip6() / unknown_icmp6(200), {UNWANTED: 1}, None),
     ("unknown icmp error", ip6() / unknown_icmp6(99), {UNWANTED: 1}, None),

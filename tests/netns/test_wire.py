@@ -235,6 +235,11 @@ def iperf3(source_space, sink_space, address, *options):
     return report["end"]
 
 
+def udp6_overflows(space):
+    fields = dict(line.split() for line in space.run(["cat", "/proc/net/snmp6"]).stdout.splitlines())
+    return int(fields["Udp6RcvbufErrors"])
+
+
 @kinds
 @pytest.mark.parametrize("reverse", [[], ["-R"]], ids=["there", "back"])
 def test_iperf3(netns, vnic, far, kind, reverse):
@@ -242,9 +247,12 @@ def test_iperf3(netns, vnic, far, kind, reverse):
     end = iperf3(netns, far, "10.0.0.2", "-n", "64M", *reverse)
     assert end["sum_received"]["bytes"] >= 60 << 20, end
     end = iperf3(netns, far, "fd00::2", "-u", "-b", "50M", "-n", "4M", "-l", "1200", *reverse)
-    assert end["sum"]["packets"] > 3000 and end["sum"]["out_of_order" if "out_of_order" in end["sum"]
-                                                       else "lost_packets"] == 0, end
-    wire.stop()
+    summary = wire.stop()
+    # A busy machine overflows the receiver's buffer and the queues of interfaces: the kernel counts that.
+    elsewhere = udp6_overflows(netns) + udp6_overflows(far) + sum(
+        port["interface"]["tx_dropped"] for port in summary["ports"])
+    lost = end["sum"]["lost_packets"]
+    assert end["sum"]["packets"] > 3000 and lost <= elsewhere, (elsewhere, end)
 
 
 @pytest.mark.threads

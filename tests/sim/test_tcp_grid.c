@@ -174,8 +174,9 @@ static void run(uint64_t seed)
 
 	for (unsigned i = 0; i < 2; i++) {
 		draw.plain[i] = PICK(0, 1);
-		draw.mtu_bytes[i] = family == VNIC_IPV6 ? PICK(1280, 1500, 9000, 65535)
-							: PICK(300, 576, 1500, 1500, 9000, 65535);
+		draw.mtu_bytes[i] = family == VNIC_IPV6
+					    ? PICK(1280, 1500, 9000, 65535)
+					    : PICK(100, 300, 576, 1500, 1500, 9000, 65535);
 	}
 	link_begin(&link, layer, seed, change, &draw);
 	for (unsigned i = 0; i < 2; i++) {

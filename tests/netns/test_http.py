@@ -348,7 +348,8 @@ def test_page(netns, vnic, browser, screen, dark):
     assert "ICMP" in browser.text("#protocols") and "KiB" in browser.text("#protocols")
     assert "echo replies" in browser.text("#events")
     assert browser.text("#no-drops") == "Nothing was dropped."
-    assert browser.run("return document.querySelector('#plot path.line.in').getTotalLength()") > 10
+    length = "return document.querySelector('#plot path.line.in').getTotalLength()"
+    wait_until(lambda: browser.run(length) > 10, "a line of some seconds", 20)
     assert browser.run("return document.querySelectorAll('#sizes rect').length") == 18
     assert browser.run("return document.documentElement.scrollWidth") <= SCREENS[screen][0]
     background = browser.run("return getComputedStyle(document.body).backgroundColor")

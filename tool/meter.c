@@ -78,6 +78,20 @@ static void put(_Atomic uint64_t *counter, uint64_t value)
 	atomic_store_explicit(counter, value, memory_order_relaxed);
 }
 
+/*
+ * What a slot holds, between two changes of its version. Whoever sees one of these values sees the first
+ * change as well, and looks at the version only behind them.
+ */
+static void put_behind(_Atomic uint64_t *value, uint64_t now)
+{
+	atomic_store_explicit(value, now, memory_order_release);
+}
+
+static uint64_t get_before(const _Atomic uint64_t *value)
+{
+	return atomic_load_explicit(value, memory_order_acquire);
+}
+
 static void add(_Atomic uint64_t *counter, uint64_t more)
 {
 	put(counter, get(counter) + more);
@@ -258,15 +272,14 @@ static void take_slot(struct meter *meter, struct slot *slot, const uint64_t *ke
 	if (get(&slot->last_ns))
 		add(&meter->forgotten, 1);
 	put(&slot->version, version + 1);
-	atomic_thread_fence(memory_order_release);
 	for (i = 0; i < KEY_WORDS; i++)
-		put(&slot->key[i], key[i]);
+		put_behind(&slot->key[i], key[i]);
 	for (i = 0; i < METER_DIRECTIONS; i++) {
-		put(&slot->packets[i], 0);
-		put(&slot->bytes[i], 0);
+		put_behind(&slot->packets[i], 0);
+		put_behind(&slot->bytes[i], 0);
 	}
-	put(&slot->first_ns, now_ns);
-	put(&slot->last_ns, now_ns);
+	put_behind(&slot->first_ns, now_ns);
+	put_behind(&slot->last_ns, now_ns);
 	atomic_store_explicit(&slot->version, version + 2, memory_order_release);
 }
 
@@ -328,14 +341,13 @@ static bool read_slot(const struct slot *slot, struct meter_flow *flow)
 		if (version & 1)
 			continue;
 		for (i = 0; i < KEY_WORDS; i++)
-			key[i] = get(&slot->key[i]);
+			key[i] = get_before(&slot->key[i]);
 		for (i = 0; i < METER_DIRECTIONS; i++) {
-			flow->traffic[i].packets = get(&slot->packets[i]);
-			flow->traffic[i].bytes = get(&slot->bytes[i]);
+			flow->traffic[i].packets = get_before(&slot->packets[i]);
+			flow->traffic[i].bytes = get_before(&slot->bytes[i]);
 		}
-		flow->first_ns = get(&slot->first_ns);
-		flow->last_ns = get(&slot->last_ns);
-		atomic_thread_fence(memory_order_acquire);
+		flow->first_ns = get_before(&slot->first_ns);
+		flow->last_ns = get_before(&slot->last_ns);
 		if (get(&slot->version) != version)
 			continue;
 		if (flow->last_ns == 0)

@@ -149,6 +149,42 @@ static int bind_endpoint(struct vnic_endpoint *endpoint,
 	return 0;
 }
 
+/* Where the datagram came from that is just being handed out and may be the question. NULL: none is */
+static const struct vn_link *way_of_question(struct vn_udp *udp, const struct vnic_address *remote)
+{
+	/* Answers mostly come in the order of the questions. */
+	for (unsigned i = 0; i < udp->burst.count; i++) {
+		unsigned at = (udp->burst.cursor + i) % udp->burst.count;
+
+		if (!vnic_address_equal(&udp->burst.datagrams[at].flow.remote_address, remote))
+			continue;
+		udp->burst.cursor = at;
+		return &udp->burst.links[at];
+	}
+	return NULL;
+}
+
+/*
+ * One that is opened for who has just asked knows the way to there. With several queues to ask for it may be in
+ * vain: the answer comes in on whichever the kernel chooses.
+ */
+static void learn_way(struct vnic_endpoint *endpoint)
+{
+	struct vnic_stack *stack = endpoint->stack;
+	struct vn_udp *udp = stack->udp;
+	const struct vn_link *link;
+
+	if (endpoint->flow.remote_address.family == VNIC_NO_FAMILY || !udp->burst.endpoint ||
+	    !udp->burst.endpoint->in_call)
+		return;
+	link = way_of_question(udp, &endpoint->flow.remote_address);
+	if (!link)
+		return;
+	endpoint->has_link = true;
+	endpoint->link = *link;
+	endpoint->link_ns = stack->now_ns;
+}
+
 int vnic_endpoint_open(struct vnic_stack *stack, const struct vnic_endpoint_options *options,
 		       struct vnic_endpoint **endpoint, struct vnic_error *error)
 {
@@ -174,6 +210,7 @@ int vnic_endpoint_open(struct vnic_stack *stack, const struct vnic_endpoint_opti
 	new->error = options->error;
 	new->user = options->user;
 	new->dont_fragment = options->dont_fragment;
+	learn_way(new);
 	vn_udp_insert(new);
 	*endpoint = new;
 	return 0;
@@ -255,17 +292,11 @@ static const struct vn_link *way_back(const struct vnic_endpoint *endpoint,
 
 	if (stack->options.layer != VNIC_LAYER_ETHERNET)
 		return NULL;
-	/* Answers mostly come in the order of the questions. */
 	if (endpoint->in_call && udp->burst.endpoint == endpoint) {
-		for (unsigned i = 0; i < udp->burst.count; i++) {
-			unsigned at = (udp->burst.cursor + i) % udp->burst.count;
+		const struct vn_link *link = way_of_question(udp, remote);
 
-			if (!vnic_address_equal(&udp->burst.datagrams[at].flow.remote_address,
-						remote))
-				continue;
-			udp->burst.cursor = at;
-			return &udp->burst.links[at];
-		}
+		if (link)
+			return link;
 	}
 	if (endpoint->has_link && stack->now_ns - endpoint->link_ns < LINK_NS)
 		return &endpoint->link;

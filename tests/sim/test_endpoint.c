@@ -392,6 +392,44 @@ static void hands_out_bursts(void **state)
 	peer_end(&peer);
 }
 
+static struct inbox opened;
+
+static void open_for_asker(struct inbox *inbox, const struct vnic_datagram *datagrams,
+			   unsigned count)
+{
+	struct vnic_endpoint_options options = inbox_options(&opened, STACK4, 5000, PEER4, 7);
+
+	assert_int_equal(count, 1);
+	assert_int_equal(datagrams[0].flow.remote_port, 7);
+	assert_int_equal(vnic_endpoint_open(vnic_endpoint_stack(inbox->endpoint), &options,
+					    &opened.endpoint, NULL),
+			 0);
+}
+
+/* One that is opened for who asks knows the way there, and need not ask for it. */
+static void opened_for_who_asks(void **state)
+{
+	struct inbox inbox;
+	struct peer peer;
+	size_t length;
+
+	(void)state;
+	peer_begin(&peer, VNIC_LAYER_ETHERNET, plain);
+	inbox_open(&inbox, &peer, STACK4, 5000, NULL, 0);
+	inbox.then = open_for_asker;
+	length = inbox_packet(packet, PEER4, 7, STACK4, 5000, 10);
+	assert_string_equal(peer_send_ip(&peer, packet, length), "datagrams");
+	peer_clear(&peer);
+	assert_int_equal(inbox_send(&opened, PEER4, 7, 20, 0), 1);
+	peer_wait(&peer, 1);
+	inbox_assert_sent(&peer, 0, STACK4, 5000, PEER4, 7, 20);
+	assert_memory_equal(peer_answer(&peer, 0)->bytes, peer_mac, VNIC_MAC_BYTES);
+	assert_int_equal(peer_counter(&peer, VNIC_STACK_SOLICITATIONS), 0);
+	inbox_close(&opened);
+	inbox_close(&inbox);
+	peer_end(&peer);
+}
+
 static void takes_super_datagrams(void **state)
 {
 	struct inbox inbox;
@@ -847,6 +885,7 @@ int main(void)
 		cmocka_unit_test(chooses_ports),
 		cmocka_unit_test(receives),
 		cmocka_unit_test(hands_out_bursts),
+		cmocka_unit_test(opened_for_who_asks),
 		cmocka_unit_test(takes_super_datagrams),
 		cmocka_unit_test(groups),
 		cmocka_unit_test(sends),

@@ -255,7 +255,7 @@ static void send_segment(struct vnic_connection *connection, const struct segmen
 		note_acknowledged(connection);
 	if (!connection->has_link)
 		vn_neighbor_send(stack, ip, packet.length_bytes);
-	else if (is_open)
+	else if (is_open || packet.length_bytes <= stack->options.mtu_bytes)
 		vn_output_packet(stack, &connection->link, &packet);
 	else
 		vn_output_ip(stack, &connection->link, ip, packet.length_bytes);

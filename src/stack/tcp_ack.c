@@ -67,15 +67,16 @@ static void take_sacks(struct vnic_connection *connection, const struct vn_tcp_s
 {
 	const struct vn_tcp_options *options = &segment->options;
 	struct vn_tcp_range runs[VN_TCP_SACKS];
-	unsigned count = 0, first = 0;
+	bool has_first = true; /* the place of a duplicate: whatever else stands there is none */
+	unsigned count = 0;
 
 	for (unsigned i = 0; i < options->sack_count; i++) {
 		int64_t begin = vn_tcp_unwrap(ack, connection->iss, options->sacks[i].begin);
 		int64_t end = vn_tcp_unwrap(ack, connection->iss, options->sacks[i].end);
 
 		if (begin < 0 || begin >= end || end > (int64_t)connection->nxt) {
-			if (i == 0) /* its place is that of a duplicate, whatever it says */
-				first = 1;
+			if (i == 0)
+				has_first = false;
 			continue;
 		}
 		runs[count].begin = (uint64_t)begin;
@@ -83,7 +84,7 @@ static void take_sacks(struct vnic_connection *connection, const struct vn_tcp_s
 	}
 	if (count == 0)
 		return;
-	if (first == 0 && is_dsack(runs, count, ack)) {
+	if (has_first && is_dsack(runs, count, ack)) {
 		arrival->has_dsack = true;
 		/* What a probe of the tail doubled was no haste of ours. */
 		if (!connection->tail_probed)

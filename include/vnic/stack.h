@@ -223,6 +223,8 @@ enum vnic_stack_counter {
 	VNIC_STACK_TIMEOUTS,        /**< of retransmission (RFC 6298) */
 	VNIC_STACK_TAIL_PROBES,     /**< RFC 8985 section 7 */
 	VNIC_STACK_SPURIOUS,        /**< recoveries that had not been necessary (RFC 3522) */
+	/** SACKs not noted, for they cut what was sent into too many pieces */
+	VNIC_STACK_SACKS_REFUSED,
 	VNIC_STACK_WINDOW_PROBES,   /**< of windows of nothing, sent */
 	VNIC_STACK_KEEPALIVES,      /**< sent */
 	VNIC_STACK_CHALLENGES,      /**< challenge ACKs sent (RFC 5961) */

@@ -71,6 +71,7 @@ static const char *const counter_names[] = {
 	[VNIC_STACK_TIMEOUTS] = "timeouts",
 	[VNIC_STACK_TAIL_PROBES] = "tail_probes",
 	[VNIC_STACK_SPURIOUS] = "spurious",
+	[VNIC_STACK_SACKS_REFUSED] = "sacks_refused",
 	[VNIC_STACK_WINDOW_PROBES] = "window_probes",
 	[VNIC_STACK_KEEPALIVES] = "keepalives",
 	[VNIC_STACK_CHALLENGES] = "challenges",

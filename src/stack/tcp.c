@@ -43,7 +43,7 @@
 #include "base/bytes.h"
 #include "base/siphash.h"
 
-#define SENT_PER_CONNECTION 16 /* ranges, if all connections had as many */
+#define SENT_LEAST 4096 /* ranges, however few connections there may be */
 
 enum {
 	PURPOSE_TABLE = 0,
@@ -420,7 +420,7 @@ vn_verdict vn_tcp_notice(struct vnic_stack *stack, const struct vn_notice *notic
 int vn_tcp_new(struct vnic_stack *stack)
 {
 	struct vn_tcp *tcp = calloc(1, sizeof(*tcp));
-	uint32_t slots = 64;
+	uint32_t slots = 64, ranges = stack->options.tcp_connections * VN_TCP_FLIGHT_SHARE;
 
 	if (!tcp)
 		return -ENOMEM;
@@ -433,7 +433,7 @@ int vn_tcp_new(struct vnic_stack *stack)
 		     stack->options.tcp_connections);
 	vn_pool_init(&tcp->listeners, sizeof(struct vnic_listener), stack->options.tcp_listeners);
 	vn_pool_init(&tcp->sent, sizeof(struct vn_tcp_sent),
-		     stack->options.tcp_connections * SENT_PER_CONNECTION);
+		     ranges > SENT_LEAST ? ranges : SENT_LEAST);
 	vn_timers_init(&tcp->timers, 0);
 	/* The system hands it out as it is touched. */
 	tcp->slots = calloc(slots, sizeof(struct vnic_connection *));

@@ -274,8 +274,10 @@ void vn_tcp_acked(struct vnic_connection *connection, const struct vn_tcp_segmen
 		advance(connection, ack, &arrival);
 	else if (connection->flight.count == 0)
 		connection->retries = 0; /* of probing the window */
-	if (connection->has_sack && segment->options.sack_count > 0)
+	if (connection->has_sack && segment->options.sack_count > 0) {
 		take_sacks(connection, segment, ack, &arrival);
+		vn_stack_count(connection->stack, VNIC_STACK_SACKS_REFUSED, arrival.refused_sacks);
+	}
 	if (arrival.rtt_ns > 0)
 		vn_tcp_measured(connection, arrival.rtt_ns);
 	if (ack > before)

@@ -7,7 +7,7 @@
  * instant without a break joins. A range is cut only where an acknowledgment or a retransmission
  * treats its parts differently, and joined again where they are alike. SACKed ranges that touch
  * always join, and one that grows takes from its neighbour without cutting: the common case of
- * recovery needs no memory. The pool bounds what a stranger's SACKs can cut.
+ * recovery needs no memory. What a stranger's SACKs can cut is bounded.
  *
  * Each range is in one of three states, and the counters are kept with every change:
  *
@@ -30,7 +30,9 @@
  * with each round in which a DSACK told that we had been too hasty, and is left out in recovery, or
  * with 3 segments SACKed (RFC 6675), as long as no reordering has been seen. The arrival of what
  * was sent again tells nothing where it may be the first transmission that arrived: when it took
- * less than the least round trip, or where the timestamp echoed is older.
+ * less than the least round trip. RFC 8985 would look at the timestamp echoed too; but that is of
+ * what arrived in order last (RFC 7323 section 4.3), so older than all that is SACKed, and then
+ * the loss of what was sent again would be noticed by a timeout only.
  *
  * Karn's rule (RFC 6298 section 3): a range that was sent more than once measures no round trip.
  * One that was SACKed has measured its own when it was.
@@ -132,11 +134,26 @@ static void drop(struct vn_tcp_flight *flight, struct vn_pool *pool, struct vn_t
 	vn_pool_give(pool, sent);
 }
 
+static struct vn_tcp_sent *take(struct vn_tcp_flight *flight, struct vn_pool *pool)
+{
+	unsigned kept = pool->most / VN_TCP_FLIGHT_SHARE;
+
+	if (flight->count > 0 && pool->in_use >= pool->most - kept)
+		return NULL;
+	return vn_pool_take(pool);
+}
+
+/* May a stranger have a range cut in up to three? */
+static bool may_cut(const struct vn_tcp_flight *flight, const struct vn_pool *pool)
+{
+	return flight->count < VN_TCP_FLIGHT_RANGES && pool->in_use < pool->most / 2;
+}
+
 /* Cut a range in two, both as it was. @return the second part; NULL: no memory */
 static struct vn_tcp_sent *split(struct vn_tcp_flight *flight, struct vn_pool *pool,
 				 struct vn_tcp_sent *sent, uint64_t at)
 {
-	struct vn_tcp_sent *second = vn_pool_take(pool);
+	struct vn_tcp_sent *second = take(flight, pool);
 
 	if (!second)
 		return NULL;
@@ -160,8 +177,7 @@ static struct vn_tcp_sent *join(struct vn_tcp_flight *flight, struct vn_pool *po
 	/* When SACKed ones were sent does not matter any more. */
 	if (!sent->sacked &&
 	    (previous->sent_ns != sent->sent_ns || previous->retransmitted != sent->retransmitted ||
-	     previous->twice != sent->twice || previous->forgotten != sent->forgotten ||
-	     previous->limited != sent->limited))
+	     previous->forgotten != sent->forgotten))
 		return sent;
 	previous->retransmitted |= sent->retransmitted;
 	previous->end = sent->end;
@@ -184,12 +200,12 @@ int vn_tcp_flight_sent(struct vn_tcp_flight *flight, struct vn_pool *pool, uint6
 	struct vn_tcp_sent *last = flight->last, *sent;
 
 	if (last && last->end == begin && last->sent_ns == now_ns && in_flight(last) &&
-	    !last->retransmitted && !last->limited) {
+	    !last->retransmitted) {
 		last->end = end;
 		flight->bytes += (uint32_t)(end - begin);
 		return 0;
 	}
-	sent = vn_pool_take(pool);
+	sent = take(flight, pool);
 	if (!sent)
 		return -ENOMEM;
 	sent->begin = begin;
@@ -201,34 +217,22 @@ int vn_tcp_flight_sent(struct vn_tcp_flight *flight, struct vn_pool *pool, uint6
 	return 0;
 }
 
-static bool is_echo_older(const struct vn_tcp_arrival *arrival, const struct vn_tcp_sent *sent)
-{
-	return arrival->echo_before_ns && arrival->echo_before_ns <= sent->sent_ns;
-}
-
 /* [begin, end) of a range has arrived, which was not known (RFC 8985 section 6.2 steps 1 to 3). */
 static void arrive(struct vn_tcp_flight *flight, const struct vn_tcp_sent *sent, uint64_t begin,
 		   uint64_t end, uint64_t now_ns, struct vn_tcp_arrival *arrival)
 {
 	uint64_t rtt_ns = now_ns > sent->sent_ns ? now_ns - sent->sent_ns : 1;
-	bool is_older = is_echo_older(arrival, sent);
 
 	arrival->delivered_bytes += (uint32_t)(end - begin);
 	if (sent->forgotten) /* it has told all of that before */
 		return;
-	if (sent->sent_ns >= arrival->sent_ns) {
-		arrival->sent_ns = sent->sent_ns;
-		arrival->is_app_limited = sent->limited;
-	}
-	if (sent->lost && !sent->retransmitted)
-		arrival->never_retransmitted = true;
 	if (!sent->retransmitted && (!arrival->rtt_ns || rtt_ns < arrival->rtt_ns))
 		arrival->rtt_ns = rtt_ns;
 	if (end > flight->forward_ack)
 		flight->forward_ack = end;
 	else if (end < flight->forward_ack && !sent->retransmitted)
 		flight->is_reordered = true;
-	if (sent->retransmitted && (is_older || rtt_ns < flight->rtt_least_ns))
+	if (sent->retransmitted && rtt_ns < flight->rtt_least_ns)
 		return;
 	flight->rack_rtt_ns = rtt_ns;
 	if (is_sent_after(sent->sent_ns, end, flight->rack_sent_ns, flight->rack_end)) {
@@ -240,15 +244,8 @@ static void arrive(struct vn_tcp_flight *flight, const struct vn_tcp_sent *sent,
 void vn_tcp_flight_acked(struct vn_tcp_flight *flight, struct vn_pool *pool, uint64_t position,
 			 uint64_t now_ns, struct vn_tcp_arrival *arrival)
 {
-	struct vn_tcp_sent *sent = flight->first;
+	struct vn_tcp_sent *sent;
 
-	/*
-	 * Only what moves the window has its own timestamp echoed. Of the two transmissions before
-	 * the last one the first may be meant, so that says nothing.
-	 */
-	if (sent && sent->begin < position && !sent->sacked && sent->retransmitted &&
-	    !sent->twice && is_echo_older(arrival, sent))
-		arrival->is_spurious = true;
 	while ((sent = flight->first) && sent->begin < position) {
 		uint64_t end = sent->end < position ? sent->end : position;
 		uint32_t bytes = (uint32_t)(end - sent->begin);
@@ -302,7 +299,7 @@ static struct vn_tcp_sent *sack_whole(struct vn_tcp_flight *flight, struct vn_po
 
 /*
  * [begin, end) of a range becomes SACKed. Where a neighbour is, it takes that over; else the range
- * is cut. @return the SACKed range; NULL: no memory, and nothing is marked
+ * is cut. @return the SACKed range; NULL: over a bound, and nothing is marked
  */
 static struct vn_tcp_sent *sack_part(struct vn_tcp_flight *flight, struct vn_pool *pool,
 				     struct vn_tcp_sent *sent, uint64_t begin, uint64_t end)
@@ -319,7 +316,8 @@ static struct vn_tcp_sent *sack_part(struct vn_tcp_flight *flight, struct vn_poo
 		next->begin = sent->end = begin;
 		return next;
 	}
-	if (begin > sent->begin && !(part = split(flight, pool, sent, begin)))
+	if (!may_cut(flight, pool) ||
+	    (begin > sent->begin && !(part = split(flight, pool, sent, begin))))
 		return NULL;
 	if (end < part->end && !split(flight, pool, part, end)) {
 		if (part != sent)
@@ -349,6 +347,7 @@ void vn_tcp_flight_sacked(struct vn_tcp_flight *flight, struct vn_pool *pool, ui
 				if (before.lost)
 					flight->lost_bytes -= bytes;
 			} else {
+				arrival->refused_sacks++;
 				sacked = sent;
 			}
 		}
@@ -463,7 +462,7 @@ void vn_tcp_flight_forget_sacks(struct vn_tcp_flight *flight)
 			continue;
 		sent->sacked = false;
 		sent->lost = true;
-		sent->retransmitted = sent->twice = sent->forgotten = true;
+		sent->retransmitted = sent->forgotten = true;
 		flight->lost_bytes += length(sent);
 		if (!flight->first_lost || sent->begin < flight->first_lost->begin)
 			flight->first_lost = sent;
@@ -514,25 +513,22 @@ uint32_t vn_tcp_flight_lost_run(const struct vn_tcp_sent *lost, uint32_t most_by
 	return end - begin < most_bytes ? (uint32_t)(end - begin) : most_bytes;
 }
 
-/* A lost range takes in those behind it up to a position. @return false: no memory for a split */
-static bool take_in(struct vn_tcp_flight *flight, struct vn_pool *pool, struct vn_tcp_sent *sent,
+/* A lost range takes in those behind it up to a position, or without memory for a split beyond. */
+static void take_in(struct vn_tcp_flight *flight, struct vn_pool *pool, struct vn_tcp_sent *sent,
 		    uint64_t end)
 {
 	struct vn_tcp_sent *next = sent;
 
-	/* First what may fail. */
 	while (next->end < end)
 		next = next->next;
 	if (next->end > end && !split(flight, pool, next, end))
-		return false;
+		end = next->end;
 	while (sent->end < end) {
 		next = sent->next;
 		sent->end = next->end;
 		sent->retransmitted |= next->retransmitted;
-		sent->limited = next->limited;
 		drop(flight, pool, next);
 	}
-	return true;
 }
 
 struct vn_tcp_sent *vn_tcp_flight_resent(struct vn_tcp_flight *flight, struct vn_pool *pool,
@@ -544,8 +540,7 @@ struct vn_tcp_sent *vn_tcp_flight_resent(struct vn_tcp_flight *flight, struct vn
 
 	if (length_bytes > most_bytes)
 		length_bytes = most_bytes;
-	if (!take_in(flight, pool, sent, sent->begin + length_bytes))
-		return NULL;
+	take_in(flight, pool, sent, sent->begin + length_bytes);
 	/* The two before may be what our last two calls returned, and alike. */
 	if (sent->previous)
 		join(flight, pool, sent->previous);
@@ -556,7 +551,6 @@ struct vn_tcp_sent *vn_tcp_flight_resent(struct vn_tcp_flight *flight, struct vn
 	sent->lost = false;
 	if (flight->first_lost == sent)
 		next_lost(flight);
-	sent->twice = sent->retransmitted;
 	sent->retransmitted = true;
 	sent->forgotten = false;
 	sent->sent_ns = now_ns;

@@ -12,6 +12,14 @@
 
 #include "base/pool.h"
 
+/*
+ * The bounds of what strangers cut by their SACKs: so many ranges in one connection, and half of
+ * the pool. Of the pool, which holds VN_TCP_FLIGHT_SHARE for each connection that there may be, one
+ * for each is kept for those that have none: whoever takes the others, all can go on sending.
+ */
+#define VN_TCP_FLIGHT_RANGES 4096
+#define VN_TCP_FLIGHT_SHARE 16
+
 /* One transmission of a range of positions, with SYN and FIN as one position each. */
 struct vn_tcp_sent {
 	struct vn_tcp_sent *next, *previous; /* by position */
@@ -21,9 +29,7 @@ struct vn_tcp_sent {
 	bool sacked;
 	bool lost;          /* and not sent again yet: not in flight */
 	bool retransmitted; /* once at least: it measures no round trip (Karn) */
-	bool twice;         /* it was that twice at least */
 	bool forgotten;     /* it was SACKed once, and not sent again since */
-	bool limited; /* the caller's: sent when there was nothing more to send, or no window */
 };
 
 struct vn_tcp_flight {
@@ -47,33 +53,14 @@ struct vn_tcp_flight {
 	uint64_t dsack_round; /* position that ends the round of the last DSACK; 0: none */
 };
 
-/*
- * What an acknowledgment brought: zero before the first of the calls for one, but for what the
- * caller says.
- */
+/* What an acknowledgment brought: zero before the first of the calls for one. */
 struct vn_tcp_arrival {
-	/*
-	 * The caller's: what arrived was sent before this time, for the segment echoes a timestamp
-	 * (RFC 7323) that we sent no later. Granularity of its clock included. 0: unknown.
-	 */
-	uint64_t echo_before_ns;
 	uint32_t acked_bytes;     /* cumulatively, of positions */
 	uint32_t sacked_bytes;    /* newly */
 	uint32_t delivered_bytes; /* newly, in either way (DeliveredData of RFC 6937) */
-	uint64_t rtt_ns;     /* of the last one sent that measures one, at least 1; 0: none does */
-	uint64_t sent_ns;    /* when what was sent last of those that arrived newly was */
-	bool is_app_limited; /* that one was limited: not our window held us back */
-	bool has_dsack;      /* the caller's: the first SACK tells of a duplicate (RFC 2883) */
-	/*
-	 * Something arrived newly that was sent once only, though it was thought lost: it was not
-	 * (F-RTO, RFC 5682 section 2.1 step 3).
-	 */
-	bool never_retransmitted;
-	/*
-	 * By the timestamp, what was at the front and was sent again arrived when it was sent first
-	 * (Eifel, RFC 3522 section 3.2). Needs echo_before_ns.
-	 */
-	bool is_spurious;
+	uint32_t refused_sacks;   /* for which there was no range */
+	uint64_t rtt_ns; /* of the last one sent that measures one, at least 1; 0: none does */
+	bool has_dsack;  /* the caller's: the first SACK tells of a duplicate (RFC 2883) */
 };
 
 /* In flight as RFC 6675 section 4 counts it (pipe). */
@@ -87,8 +74,8 @@ void vn_tcp_flight_init(struct vn_tcp_flight *flight);
 void vn_tcp_flight_done(struct vn_tcp_flight *flight, struct vn_pool *pool);
 /*
  * Note that [begin, end) is sent for the first time, behind all others. One that continues the last
- * and was sent at the same now_ns joins it, unless that is limited. now_ns never goes back.
- * @return 0, -ENOMEM
+ * and was sent at the same now_ns joins it. now_ns never goes back.
+ * @return 0; -ENOMEM: of the pool, never for the first range but where the system has none
  */
 int vn_tcp_flight_sent(struct vn_tcp_flight *flight, struct vn_pool *pool, uint64_t begin,
 		       uint64_t end, uint64_t now_ns);
@@ -97,7 +84,7 @@ void vn_tcp_flight_acked(struct vn_tcp_flight *flight, struct vn_pool *pool, uin
 			 uint64_t now_ns, struct vn_tcp_arrival *arrival);
 /*
  * [begin, end) has arrived, out of order. Positions that were never sent, and those acknowledged
- * already, are passed over. Without memory for a split the range that would be split is not marked.
+ * already, are passed over. Where a range would have to be split over a bound it is not marked.
  * Those of one segment are to be given by position, the lowest first: acknowledgments may have been
  * lost, and what they tell late would look like reordering. Adds to *arrival.
  */
@@ -156,8 +143,8 @@ struct vn_tcp_sent *vn_tcp_flight_tail(struct vn_tcp_flight *flight, struct vn_p
  * The first length_bytes of a range that was not SACKed are sent again (splits what is left). Of a
  * lost one they may reach as far as vn_tcp_flight_lost_run() says, and those that they reach over
  * become a part of it. Other ranges than the one returned may be gone afterwards.
- * @return the range that is on its way, just of those bytes; NULL: no memory for the split, and
- *         nothing was sent
+ * @return the range that is on its way, of those bytes. Without memory for the split it is all of
+ *         what would be split: the rest is sent again when that is found lost.
  */
 struct vn_tcp_sent *vn_tcp_flight_resent(struct vn_tcp_flight *flight, struct vn_pool *pool,
 					 struct vn_tcp_sent *sent, uint32_t length_bytes,

@@ -19,7 +19,7 @@
 #include "stack/tcp.h"
 
 #define CHALLENGE_NS (10 * VN_TCP_MILLISECOND_NS)
-#define DELAYED_ACK_NS (40 * VN_TCP_MILLISECOND_NS)  /* RFC 9293 section 3.8.6.3: below 0.5 s */
+#define DELAYED_ACK_NS (40 * VN_TCP_MILLISECOND_NS) /* RFC 9293 section 3.8.6.3: below 0.5 s */
 #define TIMESTAMP_AGE_NS (UINT64_C(24) * 86400 * VN_SECOND_NS) /* RFC 7323 section 5.5 */
 
 /* Answer what is not acceptable. */

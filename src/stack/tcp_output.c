@@ -387,12 +387,9 @@ static uint32_t send_payload(struct vnic_connection *connection, uint64_t positi
 		return 0;
 	segment.payload_bytes = got < length_bytes ? (uint32_t)got : length_bytes;
 	if (sent)
-		code = vn_tcp_flight_resent(&connection->flight, pool, sent,
-					    segment.payload_bytes +
-						    !!(segment.flags & VNIC_TCP_FIN),
-					    stack->now_ns)
-			       ? 0
-			       : -1;
+		vn_tcp_flight_resent(&connection->flight, pool, sent,
+				     segment.payload_bytes + !!(segment.flags & VNIC_TCP_FIN),
+				     stack->now_ns);
 	else
 		code = vn_tcp_flight_sent(&connection->flight, pool, position,
 					  position + segment.payload_bytes +
@@ -447,10 +444,8 @@ static void send_fin(struct vnic_connection *connection, struct vn_tcp_sent *sen
 	int code = 0;
 
 	if (sent)
-		code = vn_tcp_flight_resent(&connection->flight, &stack->tcp->sent, sent, 1,
-					    stack->now_ns)
-			       ? 0
-			       : -1;
+		vn_tcp_flight_resent(&connection->flight, &stack->tcp->sent, sent, 1,
+				     stack->now_ns);
 	else
 		code = vn_tcp_flight_sent(&connection->flight, &stack->tcp->sent, connection->end,
 					  connection->end + 1, stack->now_ns);

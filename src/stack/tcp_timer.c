@@ -122,10 +122,12 @@ static uint64_t probe_ns(const struct vnic_connection *connection)
 	return probe < timeout ? probe : timeout;
 }
 
-static bool waits_for_window(const struct vnic_connection *connection)
+/* For the window, or for memory: then nothing else would have it tried again. */
+static bool waits_for_room(const struct vnic_connection *connection)
 {
 	return connection->state >= VN_TCP_ESTABLISHED && !connection->fin_sent &&
-	       !connection->is_starved && connection->end > connection->nxt;
+	       !connection->is_starved &&
+	       (connection->end > connection->nxt || connection->fin_wanted);
 }
 
 static void set(struct vnic_connection *connection, enum vn_tcp_alarm alarm, uint64_t when_ns)
@@ -159,10 +161,14 @@ void vn_tcp_set_alarm(struct vnic_connection *connection)
 		else
 			set(connection, VN_TCP_ALARM_TIMEOUT,
 			    since + vn_tcp_timeout_ns(connection));
-	} else if (waits_for_window(connection)) {
+	} else if (waits_for_room(connection)) {
 		if (connection->alarm != VN_TCP_ALARM_PERSIST)
 			set(connection, VN_TCP_ALARM_PERSIST,
 			    connection->stack->now_ns + vn_tcp_timeout_ns(connection));
+	} else if (connection->nxt == 0) {
+		/* Without memory the SYN is as good as lost. */
+		set(connection, VN_TCP_ALARM_TIMEOUT,
+		    connection->stack->now_ns + vn_tcp_timeout_ns(connection));
 	} else {
 		set(connection, VN_TCP_ALARM_NONE, VN_TCP_NEVER);
 	}

@@ -8,6 +8,8 @@
  */
 #include <errno.h>
 
+#include "base/bytes.h"
+#include "stack/tcp.h"
 #include "talk.h"
 
 #define SYN VNIC_TCP_SYN
@@ -583,6 +585,49 @@ static void syn_received_answers_again(void **state)
 	talk_end(&talk);
 }
 
+/* Whoever SACKs every other byte has us remember so many pieces, and no more. */
+static void sacks_cut_into_so_many_pieces(void **state)
+{
+	struct vn_pool *sent;
+	struct talk talk;
+
+	(void)state;
+	talk_init(&talk);
+	talk.sack = true;
+	talk_begin(&talk);
+	talk_handshake(&talk);
+	sent = &talk.peer.stack->tcp->sent;
+	vnic_connection_offer(talk.connection, 12000);
+	talk_wait(&talk, 0);
+	for (uint32_t at = 1; at < 12000; at += 2) {
+		struct vnic_tcp tcp = {
+			.source_port = talk.remote_port,
+			.destination_port = talk.local_port,
+			.sequence = talk.iss + 1,
+			.acknowledgment = talk.irs + 1,
+			.flags = ACK,
+			.window = talk.window,
+			.options = {VNIC_TCP_OPTION_NOP, VNIC_TCP_OPTION_NOP, VNIC_TCP_OPTION_SACK,
+				    10},
+			.options_bytes = 12,
+		};
+
+		vn_store32(tcp.options + 4, talk.irs + 1 + at);
+		vn_store32(tcp.options + 8, talk.irs + 1 + at + 1);
+		talk_send_raw(&talk, &tcp, 0);
+		peer_clear(&talk.peer);
+		assert_in_range(sent->in_use, 1, VN_TCP_FLIGHT_RANGES + 20);
+	}
+	assert_in_range(sent->in_use, VN_TCP_FLIGHT_RANGES, VN_TCP_FLIGHT_RANGES + 20);
+	assert_in_range(peer_counter(&talk.peer, VNIC_STACK_SACKS_REFUSED), 1000, 6000);
+	assert_string_equal(talk_state(&talk), "ESTABLISHED");
+	/* It goes on where the rest is acknowledged. */
+	talk_send(&talk, ACK, 0, 12000, 0);
+	assert_int_equal(talk.acked, 12000);
+	assert_int_equal(sent->in_use, 0);
+	talk_end(&talk);
+}
+
 /* Nobody can write into memory, or make us send, with fields that make no sense. */
 static void random_segments_do_no_harm(void **state)
 {
@@ -646,6 +691,7 @@ int main(void)
 		cmocka_unit_test(a_cookie_is_for_its_flow_and_time),
 		cmocka_unit_test(connections_are_bounded),
 		cmocka_unit_test(syn_received_answers_again),
+		cmocka_unit_test(sacks_cut_into_so_many_pieces),
 		cmocka_unit_test(random_segments_do_no_harm),
 	};
 

@@ -31,7 +31,10 @@ outer = pytest.mark.parametrize("version", [4, 6])
 
 @pytest.fixture
 def far(netns, vnic, spare):
-    """The namespace at the other end of a veth pair."""
+    """The namespace at the other end of a veth pair, which is ready.
+
+    Up is not ready: the kernel joins the group that neighbor solicitations go to a little later, and whoever
+    asks before asks again a second after."""
     space = spare()
     netns.run(["ip", "link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", space.pid])
     vnic.expected.add("va")
@@ -39,6 +42,9 @@ def far(netns, vnic, spare):
         at.run(["ip", "addr", "add", f"{addresses[0]}/24", "dev", name])
         at.run(["ip", "addr", "add", f"{addresses[1]}/64", "dev", name, "nodad"])
         at.run(["ip", "link", "set", name, "addrgenmode", "none", "up"])
+    for address in (FAR4, FAR6):
+        wait_until(lambda: netns.run(["ping", "-n", "-c", 1, "-W", 1, address], check=False).returncode == 0,
+                   f"no answer of {address}")
     return space
 
 

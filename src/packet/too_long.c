@@ -29,48 +29,54 @@ bool vn_is_about_error_ipv4(const uint8_t *ip, size_t length_bytes)
 	return type_at >= length_bytes || vnic_icmp_is_error(ip[type_at]);
 }
 
-/* Looks behind all headers, for what was wrong may have come before the ICMPv6 header was found. */
-bool vn_is_about_error_ipv6(const uint8_t *ip, size_t length_bytes)
+/* What stands behind the extension headers of an IPv6 packet. */
+struct upper {
+	size_t at; /* where it begins, which may be behind the end */
+	uint8_t protocol;
+	bool is_continued; /* it began in an earlier fragment: at is no beginning */
+};
+
+/* @return false: it cannot be found */
+static bool find_upper(const uint8_t *ip, size_t length_bytes, struct upper *upper)
 {
-	size_t at = VNIC_IPV6_HEADER_BYTES;
-	uint8_t next = ip[6];
 	struct vnic_ipv6_extension extension;
 
-	while (vnic_ipv6_is_extension(next)) {
-		int length =
-			vnic_ipv6_extension_parse(next, ip + at, length_bytes - at, &extension);
+	*upper = (struct upper){.at = VNIC_IPV6_HEADER_BYTES, .protocol = ip[6]};
+	while (vnic_ipv6_is_extension(upper->protocol)) {
+		int length = vnic_ipv6_extension_parse(upper->protocol, ip + upper->at,
+						       length_bytes - upper->at, &extension);
 
 		if (length < 0)
 			return false;
-		next = extension.next_header;
-		at += (size_t)length;
-		/* What type the first fragment has cannot be seen here. */
-		if (extension.type == VNIC_PROTOCOL_FRAGMENT && extension.fragment_offset_bytes > 0)
-			return next == VNIC_PROTOCOL_ICMPV6;
+		upper->protocol = extension.next_header;
+		upper->at += (size_t)length;
+		if (extension.type == VNIC_PROTOCOL_FRAGMENT &&
+		    extension.fragment_offset_bytes > 0) {
+			upper->is_continued = true;
+			return true;
+		}
 	}
-	if (next != VNIC_PROTOCOL_ICMPV6)
+	return true;
+}
+
+/* Looks behind all headers, for what was wrong may have come before the ICMPv6 header was found. */
+bool vn_is_about_error_ipv6(const uint8_t *ip, size_t length_bytes)
+{
+	struct upper upper;
+
+	if (!find_upper(ip, length_bytes, &upper) || upper.protocol != VNIC_PROTOCOL_ICMPV6)
 		return false;
-	return at >= length_bytes || vnic_icmpv6_is_error(ip[at]) || ip[at] == VNIC_ICMPV6_REDIRECT;
+	/* What type the first fragment has cannot be seen here. */
+	if (upper.is_continued || upper.at >= length_bytes)
+		return true;
+	return vnic_icmpv6_is_error(ip[upper.at]) || ip[upper.at] == VNIC_ICMPV6_REDIRECT;
 }
 
 static bool is_later_fragment_ipv6(const uint8_t *ip, size_t length_bytes)
 {
-	size_t at = VNIC_IPV6_HEADER_BYTES;
-	uint8_t next = ip[6];
-	struct vnic_ipv6_extension extension;
+	struct upper upper;
 
-	while (vnic_ipv6_is_extension(next)) {
-		int length =
-			vnic_ipv6_extension_parse(next, ip + at, length_bytes - at, &extension);
-
-		if (length < 0)
-			return false;
-		if (extension.type == VNIC_PROTOCOL_FRAGMENT)
-			return extension.fragment_offset_bytes > 0;
-		next = extension.next_header;
-		at += (size_t)length;
-	}
-	return false;
+	return find_upper(ip, length_bytes, &upper) && upper.is_continued;
 }
 
 /* May it be a single host's (RFC 1122 section 3.2.1.3)? */

@@ -78,8 +78,8 @@ struct vnic_connection_operations {
 	 * @param code  with VNIC_CONNECTION_CLOSED why: 0 in order; -ECONNREFUSED: the other end
 	 *              refused it; -ECONNRESET: the other end reset it; -ECONNABORTED: we did;
 	 *              -ETIMEDOUT: nothing is heard of the other end; -EHOSTUNREACH,
-	 *              -ENETUNREACH, -EPROTO, -EACCES: an ICMP error said so and there was no
-	 *              way on. Else 0
+	 *              -ENETUNREACH, -EPROTO, -EACCES: an ICMP error said so, or a neighbor on
+	 *              the way did not answer, and there was no way on. Else 0
 	 */
 	void (*event)(struct vnic_connection *connection, void *user,
 		      enum vnic_connection_event event, int code);

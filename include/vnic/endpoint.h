@@ -34,7 +34,10 @@ struct vnic_datagram {
 	uint8_t traffic_class; /**< TOS or traffic class, with the ECN bits (RFC 3168 section 5) */
 };
 
-/** An ICMP error about something that an endpoint sent. */
+/**
+ * An ICMP error about something that an endpoint sent, or a neighbor that does not answer
+ * (-EHOSTUNREACH; RFC 4861 section 7.2.2).
+ */
 struct vnic_datagram_error {
 	struct vnic_flow flow; /**< of the datagram that it is about */
 	/**

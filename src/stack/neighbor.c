@@ -8,7 +8,8 @@
  * in one of these states:
  *
  *   INCOMPLETE  is asked for, three times with a second between, while up to three packets wait.
- *               Then they are lost, and the neighbor is forgotten: the next packet asks again
+ *               Then they are lost, who sent them is told (RFC 4861 section 7.2.2), and the
+ *               neighbor is forgotten: the next packet asks again
  *   REACHABLE   has answered within the last 30 s
  *   STALE       has a known address that is not certain any more: nobody sends to it, or it has
  *               told us its address by asking for ours
@@ -224,6 +225,25 @@ static void ask(struct vnic_stack *stack, struct neighbor *neighbor, const struc
 	vn_stack_count(stack, VNIC_STACK_SOLICITATIONS, 1);
 }
 
+/*
+ * It does not answer. Who is told so may send at once, to anybody, so it is forgotten before, and
+ * what waited for it does not wait any more.
+ */
+static void give_up(struct vnic_stack *stack, struct neighbor *neighbor)
+{
+	struct waiting *waiting[WAITING_PACKETS];
+	unsigned count = neighbor->waiting_count;
+
+	memcpy(waiting, neighbor->waiting, sizeof(waiting));
+	neighbor->waiting_count = 0;
+	forget(stack, neighbor);
+	vn_stack_count(stack, VNIC_STACK_LOST_UNRESOLVED, count);
+	for (unsigned i = 0; i < count; i++) {
+		vn_notice_unreachable(stack, waiting[i]->bytes, waiting[i]->packet.length_bytes);
+		free_waiting(stack->neighbors, waiting[i]);
+	}
+}
+
 /* Its time is over. */
 static void expire(struct vnic_stack *stack, struct neighbor *neighbor)
 {
@@ -237,21 +257,25 @@ static void expire(struct vnic_stack *stack, struct neighbor *neighbor)
 		neighbor->tries = 0;
 	}
 	if (neighbor->tries == TRIES) {
-		forget(stack, neighbor);
+		give_up(stack, neighbor);
 		return;
 	}
 	ask(stack, neighbor, neighbor->state == PROBE ? &neighbor->link : NULL);
 	set_timer(stack, neighbor, stack->now_ns + TRY_NS);
 }
 
-uint64_t vn_neighbors_advance(struct vnic_stack *stack)
+void vn_neighbors_advance(struct vnic_stack *stack)
 {
 	struct vn_timers *timers = &stack->neighbors->timers;
 	struct vn_timer *timer;
 
 	while ((timer = vn_timers_expired(timers, stack->now_ns)))
 		expire(stack, (struct neighbor *)timer);
-	return vn_timers_next(timers);
+}
+
+uint64_t vn_neighbors_next(const struct vnic_stack *stack)
+{
+	return vn_timers_next(&stack->neighbors->timers);
 }
 
 static void touch(struct vn_neighbors *neighbors, struct neighbor *neighbor)

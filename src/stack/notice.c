@@ -15,6 +15,8 @@
  * Too long: a router that tells an MTU not below the length of what it quotes lies, and so does one
  * of IPv6 that tells less than 1280 (RFC 8201 section 4). Old routers of IPv4 tell 0; the next
  * smaller one of the MTUs that links had in their days is tried then (RFC 1191 section 7.1).
+ *
+ * A neighbor that does not say where it is makes an error too, of which nobody sends a packet.
  */
 #include <errno.h>
 
@@ -160,6 +162,35 @@ static unsigned told_mtu(const struct vnic_stack *stack, const struct quote *quo
 	return rest < quote->total_bytes ? rest : 0;
 }
 
+static bool read_quote(enum vnic_family family, const uint8_t *bytes, size_t length_bytes,
+		       struct quote *quote)
+{
+	return (family == VNIC_IPV4 ? read_ipv4(bytes, length_bytes, quote)
+				    : read_ipv6(bytes, length_bytes, quote)) &&
+	       length_bytes - quote->transport >= QUOTED_TRANSPORT_BYTES;
+}
+
+/* Whoever sent what is quoted. notice has its code and MTU. */
+static vn_verdict tell_sender(struct vnic_stack *stack, const struct quote *quote,
+			      const uint8_t *bytes, size_t length_bytes, struct vn_notice *notice)
+{
+	notice->protocol = quote->protocol;
+	notice->transport = bytes + quote->transport;
+	notice->transport_bytes = (uint32_t)(length_bytes - quote->transport);
+	notice->flow.local_address = quote->source;
+	notice->flow.remote_address = quote->destination;
+	notice->flow.local_port = vn_load16(notice->transport);
+	notice->flow.remote_port = vn_load16(notice->transport + 2);
+	switch (quote->protocol) {
+	case VNIC_PROTOCOL_UDP:
+		return vn_udp_notice(stack, notice);
+	case VNIC_PROTOCOL_TCP:
+		return vn_tcp_notice(stack, notice);
+	default:
+		return VNIC_STACK_DROP_NOTICE;
+	}
+}
+
 vn_verdict vn_notice_input(struct vnic_stack *stack, const struct vn_input *input,
 			   const struct vnic_icmp *icmp)
 {
@@ -172,29 +203,23 @@ vn_verdict vn_notice_input(struct vnic_stack *stack, const struct vn_input *inpu
 	if (notice.code == 0)
 		return VNIC_STACK_DROP_UNWANTED;
 	if (input->group || input->link_group ||
-	    !(input->source.family == VNIC_IPV4 ? read_ipv4(quoted, quoted_bytes, &quote)
-						: read_ipv6(quoted, quoted_bytes, &quote)) ||
-	    !vnic_address_equal(&quote.source, &input->destination) ||
-	    quoted_bytes - quote.transport < QUOTED_TRANSPORT_BYTES)
+	    !read_quote(input->source.family, quoted, quoted_bytes, &quote) ||
+	    !vnic_address_equal(&quote.source, &input->destination))
 		return VNIC_STACK_DROP_NOTICE;
 	if (notice.code == -EMSGSIZE) {
 		notice.mtu_bytes = told_mtu(stack, &quote, icmp->rest);
 		if (notice.mtu_bytes == 0)
 			return VNIC_STACK_DROP_NOTICE;
 	}
-	notice.protocol = quote.protocol;
-	notice.transport = quoted + quote.transport;
-	notice.transport_bytes = (uint32_t)(quoted_bytes - quote.transport);
-	notice.flow.local_address = quote.source;
-	notice.flow.remote_address = quote.destination;
-	notice.flow.local_port = vn_load16(notice.transport);
-	notice.flow.remote_port = vn_load16(notice.transport + 2);
-	switch (quote.protocol) {
-	case VNIC_PROTOCOL_UDP:
-		return vn_udp_notice(stack, &notice);
-	case VNIC_PROTOCOL_TCP:
-		return vn_tcp_notice(stack, &notice);
-	default:
-		return VNIC_STACK_DROP_NOTICE;
-	}
+	return tell_sender(stack, &quote, quoted, quoted_bytes, &notice);
+}
+
+void vn_notice_unreachable(struct vnic_stack *stack, const uint8_t *ip, size_t length_bytes)
+{
+	struct vn_notice notice = {.code = -EHOSTUNREACH};
+	enum vnic_family family = ip[0] >> 4 == VNIC_IPV4 ? VNIC_IPV4 : VNIC_IPV6;
+	struct quote quote;
+
+	if (read_quote(family, ip, length_bytes, &quote))
+		tell_sender(stack, &quote, ip, length_bytes, &notice);
 }

@@ -399,11 +399,13 @@ uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns)
 	if (stack->now_ns < stack->wake_ns)
 		return stack->wake_ns;
 	stack->inside = true;
-	/* First who may send to neighbors that must be asked for. */
+	/* First what users are told of: what they begin then is sent with the rest. */
+	vn_neighbors_advance(stack);
 	due_ns[0] = vn_tcp_advance(stack);
 	due_ns[1] = vn_reassembly_advance(stack);
 	due_ns[2] = vn_announce_advance(stack);
-	due_ns[3] = vn_neighbors_advance(stack);
+	/* Last, for all of these may have asked for neighbors. */
+	due_ns[3] = vn_neighbors_next(stack);
 	/* What they planned meanwhile is among what they returned. */
 	stack->wake_ns = UINT64_MAX;
 	for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)

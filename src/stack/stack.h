@@ -51,7 +51,7 @@ struct vn_input {
 	struct vnic_ipv4 ipv4; /* the header of an IPv4 packet */
 };
 
-/* An ICMP error about something that we sent: its sender could read it, or guessed well. */
+/* An error about something that we sent: ICMP whose sender could read that, or guessed well. */
 struct vn_notice {
 	struct vnic_flow flow; /* of what it is about; local is our end */
 	uint8_t protocol;
@@ -123,6 +123,8 @@ vn_verdict vn_icmpv6_input(struct vnic_stack *stack, struct vn_input *input);
 /* An error that came in, whose checksum is right: who sent what it is about is told. */
 vn_verdict vn_notice_input(struct vnic_stack *stack, const struct vn_input *input,
 			   const struct vnic_icmp *icmp);
+/* A packet of ours was lost, for its neighbor did not answer: who sent it is told. */
+void vn_notice_unreachable(struct vnic_stack *stack, const uint8_t *ip, size_t length_bytes);
 vn_verdict vn_ndp_input(struct vnic_stack *stack, const struct vn_input *input,
 			const struct vnic_icmp *icmp);
 vn_verdict vn_mld_input(struct vnic_stack *stack, const struct vn_input *input,
@@ -149,7 +151,10 @@ void vn_udp_flush(struct vnic_stack *stack);
 /* neighbor.c: Ethernet addresses of those whom the stack speaks to first. */
 int vn_neighbors_new(struct vnic_stack *stack);
 void vn_neighbors_free(struct vnic_stack *stack);
-uint64_t vn_neighbors_advance(struct vnic_stack *stack);
+/* Ask again, and give up: users are told, and may do anything. */
+void vn_neighbors_advance(struct vnic_stack *stack);
+/* When it is to be called again. */
+uint64_t vn_neighbors_next(const struct vnic_stack *stack);
 /*
  * Send an IP packet with a complete header, of vn_output_buffer() or vn_output_large(), to its
  * destination or the router before it, as vn_output_ip() does. While its Ethernet address is asked

@@ -23,6 +23,7 @@
 #include "link.h"
 
 #include <stdio.h>
+#include <vnic/endpoint.h>
 #include <vnic/merge.h>
 #include <vnic/segment.h>
 
@@ -609,6 +610,32 @@ bool link_wait_until(struct link *link, bool (*done)(void *user), void *user, ui
 		if (!step(link, until_ns))
 			return done(user);
 	return true;
+}
+
+static void ignore(struct vnic_endpoint *endpoint, void *user,
+		   const struct vnic_datagram *datagrams, unsigned count)
+{
+	(void)endpoint;
+	(void)user;
+	(void)datagrams;
+	(void)count;
+}
+
+void link_introduce(struct link *link, enum vnic_family family)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct vnic_endpoint_options options = {.port = 1, .receive = ignore};
+		struct vnic_datagram datagram = {
+			.flow = {.remote_address = link_address(family, !i), .remote_port = 1}};
+		struct vnic_endpoint *endpoint;
+		struct vnic_error error = {0};
+
+		if (vnic_endpoint_open(link->ends[i].stack, &options, &endpoint, &error) < 0)
+			fail_msg("introducing end %u: %s", i, error.text);
+		assert_int_equal(vnic_endpoint_send(endpoint, &datagram, 1), 1);
+		link_wait(link, SECOND_NS);
+		vnic_endpoint_close(endpoint);
+	}
 }
 
 bool link_is_idle(const struct link *link)

@@ -95,6 +95,8 @@ void link_end(struct link *link);
 struct vnic_address link_address(enum vnic_family family, unsigned end);
 /* Random numbers of the link: below bound. */
 uint64_t link_random(struct link *link, uint64_t bound);
+/* Each end learns where the other one is, which on a bad Ethernet may not succeed later. */
+void link_introduce(struct link *link, enum vnic_family family);
 /* The same impairments both ways. */
 void link_impair(struct link *link, const struct link_impairment *impairment);
 

@@ -203,6 +203,55 @@ static void gives_up(void **state)
 	end(&peer, &inbox);
 }
 
+static void send_elsewhere(struct inbox *inbox)
+{
+	assert_int_equal(inbox_send(inbox, "10.0.0.77", 7, 10, 0), 1);
+	assert_int_equal(inbox_send(inbox, NEIGHBOR4, 7, 10, 0), 1);
+	vnic_endpoint_close(inbox->endpoint);
+	inbox->endpoint = NULL;
+}
+
+/* Who sent to a neighbor that does not answer is told, once for each packet that waited. */
+static void tells_who_sent(void **state)
+{
+	static const char *const addresses[] = {NEIGHBOR4, NEIGHBOR6};
+	struct inbox inbox;
+	struct peer peer;
+
+	(void)state;
+	begin(&peer, &inbox, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		struct vnic_address address = peer_address(addresses[i]);
+
+		inbox_clear(&inbox);
+		assert_way(&peer, &inbox, addresses[i], NULL);
+		assert_int_equal(inbox_send(&inbox, addresses[i], 8, 60000, 0), 1);
+		assert_int_equal(inbox_send(&inbox, addresses[i], 9, 10000, 1000), 1);
+		peer_wait(&peer, 2 * SECOND_NS + SECOND_NS / 2);
+		assert_int_equal(inbox.errors, 0);
+		peer_wait(&peer, SECOND_NS);
+		assert_int_equal(inbox.errors, 3);
+		assert_int_equal(inbox.error.code, -EHOSTUNREACH);
+		assert_int_equal(inbox.error.flow.local_port, 5000);
+		assert_int_equal(inbox.error.flow.remote_port, 9);
+		assert_true(vnic_address_equal(&inbox.error.flow.remote_address, &address));
+		assert_int_equal(peer_counter(&peer, VNIC_STACK_NOTICES), 0);
+	}
+	/* It sends again, and is gone: others wait for what is asked for then. */
+	inbox.errors = 0;
+	inbox.on_error = send_elsewhere;
+	assert_way(&peer, &inbox, NEIGHBOR4, NULL);
+	assert_int_equal(inbox_send(&inbox, NEIGHBOR4, 8, 10, 0), 1);
+	peer_clear(&peer);
+	peer_wait(&peer, 4 * SECOND_NS);
+	assert_int_equal(inbox.errors, 1);
+	assert_asks(&peer, 2, "10.0.0.77", NULL);
+	assert_asks(&peer, 3, NEIGHBOR4, NULL);
+	peer_wait(&peer, 10 * SECOND_NS);
+	assert_int_equal(peer_counter(&peer, VNIC_STACK_LOST_UNRESOLVED), 3 + 3 + 2 + 2);
+	end(&peer, &inbox);
+}
+
 /* The latest three wait, whatever they are, and go out in order. */
 static void what_waits(void **state)
 {
@@ -620,6 +669,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asks_and_sends),
 		cmocka_unit_test(gives_up),
+		cmocka_unit_test(tells_who_sent),
 		cmocka_unit_test(what_waits),
 		cmocka_unit_test(waiting_is_bounded),
 		cmocka_unit_test(probes_what_is_old),

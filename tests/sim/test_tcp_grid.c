@@ -179,6 +179,8 @@ static void run(uint64_t seed)
 					    : PICK(100, 300, 576, 1500, 1500, 9000, 65535);
 	}
 	link_begin(&link, layer, seed, change, &draw);
+	if (layer == VNIC_LAYER_ETHERNET)
+		link_introduce(&link, family);
 	for (unsigned i = 0; i < 2; i++) {
 		draw_way(random, &link.ends[i].out);
 		draw_side(random, &stream.sides[i].options);

@@ -221,6 +221,31 @@ static void is_refused(void **state)
 	end(&link, &stream);
 }
 
+/* On Ethernet, where nobody is at the address: that is known in seconds, and asked for anew then. */
+static void nobody_is_there(void **state)
+{
+	struct stream stream;
+	struct link link;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		stream = (struct stream){.no_listener = true};
+		link_begin(&link, VNIC_LAYER_ETHERNET, i, NULL, NULL);
+		link_darken(&link, link.now_ns, 86400 * SECOND_NS);
+		stream_begin(&stream, &link, i ? VNIC_IPV4 : VNIC_IPV6, 1);
+		link_wait(&link, 2900 * MILLISECOND_NS);
+		assert_string_equal(stream_state(&stream.sides[0]), "SYN-SENT");
+		link_wait(&link, 200 * MILLISECOND_NS);
+		assert_true(stream.sides[0].is_closed);
+		assert_int_equal(stream.sides[0].code, -EHOSTUNREACH);
+		assert_int_equal(link_counter(&link, 0, VNIC_STACK_REFUSED), 1);
+		assert_int_equal(link_counter(&link, 0, VNIC_STACK_CONNECTIONS), 0);
+		link_wait(&link, 60 * SECOND_NS);
+		assert_true(link_is_idle(&link));
+		end(&link, &stream);
+	}
+}
+
 struct times {
 	uint64_t at_ns[64];
 	unsigned count;
@@ -758,6 +783,7 @@ int main(void)
 		cmocka_unit_test(closes_by_halves),
 		cmocka_unit_test(loses_each_packet),
 		cmocka_unit_test(is_refused),
+		cmocka_unit_test(nobody_is_there),
 		cmocka_unit_test(gives_up_without_an_answer),
 		cmocka_unit_test(is_aborted_in_every_state),
 		cmocka_unit_test(resets_handshakes_of_a_listener_that_goes),

@@ -157,7 +157,9 @@ VNIC_API void vnic_stack_receive(struct vnic_stack *stack, struct vnic_packet *p
  * whose fragments do not come, go on announcing. To be called after vnic_stack_link_up(),
  * vnic_stack_receive() and whatever sends something too, which may make the time to come earlier;
  * costs next to nothing before it.
- * @return when to call again at the latest, in ns; UINT64_MAX: no need
+ * @return when to call again at the latest, in ns; UINT64_MAX: no need. At once (now_ns), where TCP
+ *         has more than 256 KiB to send: packets that came meanwhile are to be taken in before, so
+ *         that nobody waits for all of it
  */
 VNIC_API uint64_t vnic_stack_advance(struct vnic_stack *stack, uint64_t now_ns);
 
@@ -225,10 +227,10 @@ enum vnic_stack_counter {
 	VNIC_STACK_SPURIOUS,        /**< recoveries that had not been necessary (RFC 3522) */
 	/** SACKs not noted, for they cut what was sent into too many pieces */
 	VNIC_STACK_SACKS_REFUSED,
-	VNIC_STACK_WINDOW_PROBES,   /**< of windows of nothing, sent */
-	VNIC_STACK_KEEPALIVES,      /**< sent */
-	VNIC_STACK_CHALLENGES,      /**< challenge ACKs sent (RFC 5961) */
-	VNIC_STACK_COOKIES_SENT,    /**< SYN cookies, for want of room (RFC 4987) */
+	VNIC_STACK_WINDOW_PROBES,      /**< of windows of nothing, sent */
+	VNIC_STACK_KEEPALIVES,         /**< sent */
+	VNIC_STACK_CHALLENGES,         /**< challenge ACKs sent (RFC 5961) */
+	VNIC_STACK_COOKIES_SENT,       /**< SYN cookies, for want of room (RFC 4987) */
 	VNIC_STACK_COOKIES_ACCEPTED,   /**< and those that came back */
 	VNIC_STACK_CONGESTION_MARKS,   /**< packets with CE, taken in (RFC 3168) */
 	VNIC_STACK_OUT_OF_ORDER_BYTES, /**< of memory for data that waits for what is missing, now */

@@ -14,8 +14,9 @@
  * A worker reads its queue until it is empty, burst by burst; then it waits in ppoll(2), for as
  * long as the handler's timer allows, for its queue, the stop descriptor and (worker 0) the watch.
  * A queue that never becomes empty must not keep it from looking at the others, so after
- * VN_BURSTS_MOST bursts it looks without waiting. An idle worker sleeps without a timeout and costs
- * nothing.
+ * VN_BURSTS_MOST bursts it looks without waiting. A timer that is due at once is called in turn with
+ * reading the queue: a handler that has much to send sends it piece by piece that way, and takes in
+ * what comes meanwhile. An idle worker sleeps without a timeout and costs nothing.
  *
  * Before it sleeps it may go on reading for a short while (wait.c).
  *
@@ -277,9 +278,13 @@ static void serve(struct vnic_worker *worker)
 			continue;
 		if (count == 0) {
 			worker->now_ns = vn_now_ns();
-			if (vn_spin_goes_on(&worker->spin, worker->now_ns))
+			wait = worker->now_ns < worker->timer_ns;
+			if (wait && vn_spin_goes_on(&worker->spin, worker->now_ns))
 				continue;
-			wait = true;
+			if (!wait && ++bursts < VN_BURSTS_MOST) {
+				call_timer(worker);
+				continue;
+			}
 		}
 		bursts = 0;
 		if (!wait_or_look(worker, wait))

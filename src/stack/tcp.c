@@ -43,6 +43,8 @@
 #include "base/bytes.h"
 #include "base/siphash.h"
 
+/* As much as is received at once: whoever sends meanwhile waits for no more than that. */
+#define BUDGET_BYTES (256u * 1024)
 #define SENT_LEAST 4096 /* ranges, however few connections there may be */
 
 enum {
@@ -280,12 +282,22 @@ void vn_tcp_pend(struct vnic_connection *connection)
 	vn_stack_wake(connection->stack, connection->stack->now_ns);
 }
 
+static uint64_t next_ns(const struct vnic_stack *stack)
+{
+	return stack->tcp->pending_first ? stack->now_ns : vn_timers_next(&stack->tcp->timers);
+}
+
+/*
+ * Who has more to send than the budget allows is pending again, behind the others, and the stack wants
+ * to be called at once: its user can take in what has come meanwhile.
+ */
 void vn_tcp_flush(struct vnic_stack *stack)
 {
 	struct vn_tcp *tcp = stack->tcp;
 	struct vnic_connection *connection;
 
-	while ((connection = tcp->pending_first) != NULL) {
+	tcp->budget_bytes = BUDGET_BYTES;
+	while (tcp->budget_bytes > 0 && (connection = tcp->pending_first) != NULL) {
 		tcp->pending_first = connection->pending_next;
 		if (!tcp->pending_first)
 			tcp->pending_last = &tcp->pending_first;
@@ -296,7 +308,7 @@ void vn_tcp_flush(struct vnic_stack *stack)
 		tcp->buried = connection->next;
 		vn_pool_give(&tcp->connections, connection);
 	}
-	vn_stack_wake(stack, vn_timers_next(&tcp->timers));
+	vn_stack_wake(stack, next_ns(stack));
 }
 
 uint64_t vn_tcp_advance(struct vnic_stack *stack)
@@ -307,7 +319,7 @@ uint64_t vn_tcp_advance(struct vnic_stack *stack)
 	while ((timer = vn_timers_expired(&tcp->timers, stack->now_ns)) != NULL)
 		vn_tcp_expired((struct vnic_connection *)timer);
 	vn_tcp_flush(stack);
-	return vn_timers_next(&tcp->timers);
+	return next_ns(stack);
 }
 
 vn_verdict vn_tcp_reset(struct vnic_stack *stack, const struct vn_tcp_segment *segment)

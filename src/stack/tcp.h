@@ -159,6 +159,7 @@ struct vn_tcp {
 	uint32_t slot_mask;
 	struct vnic_listener *listener_slots[256]; /* by port */
 	struct vnic_connection *pending_first, **pending_last;
+	uint32_t budget_bytes; /* of payload that may be sent before the user's next call */
 	struct vnic_connection
 		*buried; /* closed: their memory is given back at the end of a burst */
 	struct vnic_connection *oldest, *youngest; /* in TIME-WAIT */

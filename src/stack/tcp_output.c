@@ -400,6 +400,9 @@ static uint32_t send_payload(struct vnic_connection *connection, uint64_t positi
 	tcp.window = offer_window(connection);
 	send_segment(connection, &segment, &tcp, ip);
 	connection->sent_ns = stack->now_ns;
+	stack->tcp->budget_bytes -= segment.payload_bytes < stack->tcp->budget_bytes
+					    ? segment.payload_bytes
+					    : stack->tcp->budget_bytes;
 	if (connection->is_recovering && !connection->is_timed_out)
 		vn_tcp_congestion_sent(&connection->congestion, segment.payload_bytes);
 	return segment.payload_bytes;
@@ -453,11 +456,20 @@ static void send_fin(struct vnic_connection *connection, struct vn_tcp_sent *sen
 		vn_tcp_send_bare(connection, connection->end, VNIC_TCP_FIN | VNIC_TCP_ACK);
 }
 
+/* The budget is used up: others first. */
+static bool must_wait(struct vnic_connection *connection)
+{
+	if (connection->stack->tcp->budget_bytes > 0)
+		return false;
+	vn_tcp_pend(connection);
+	return true;
+}
+
 static void send_lost(struct vnic_connection *connection)
 {
 	struct vn_tcp_sent *sent;
 
-	while ((sent = vn_tcp_flight_lost(&connection->flight)) != NULL) {
+	while ((sent = vn_tcp_flight_lost(&connection->flight)) != NULL && !must_wait(connection)) {
 		uint32_t most = vn_tcp_payload_most(connection), allowed = allowance(connection);
 		uint32_t super = super_bytes(connection, most), length;
 		uint64_t last = sent->begin + vn_tcp_flight_lost_run(sent, super + 1), end = last;
@@ -542,6 +554,7 @@ static void note_fin(struct vnic_connection *connection)
 static void send_new(struct vnic_connection *connection)
 {
 	uint32_t most = vn_tcp_payload_most(connection), length;
+	bool was_limited = connection->is_limited;
 
 	if (connection->flight.count == 0 && connection->nxt < connection->end) {
 		if (connection->stack->now_ns - connection->sent_ns > connection->rto_ns)
@@ -554,6 +567,11 @@ static void send_new(struct vnic_connection *connection)
 		bool has_fin = is_last && connection->fin_wanted;
 		uint32_t sent;
 
+		if (must_wait(connection)) {
+			/* The window may still turn out to be what keeps it. */
+			connection->is_limited = was_limited;
+			return;
+		}
 		sent = send_payload(connection, connection->nxt, length,
 				    (uint8_t)(VNIC_TCP_ACK | (is_last ? VNIC_TCP_PSH : 0) |
 					      (has_fin ? VNIC_TCP_FIN : 0)),

@@ -613,6 +613,48 @@ static void it_starts_slowly(void **state)
 	talk_end(&talk);
 }
 
+/* However much it may send, it gives way to what comes in, and is called again at once. */
+static void it_gives_way(void **state)
+{
+	const size_t most = 256 * 1024 / 1000 + 1;
+	struct talk talk;
+	int64_t acked = 0;
+	size_t total = 0;
+
+	(void)state;
+	talk_init(&talk);
+	talk.window = 65535;
+	talk.scale = 8;
+	talk_begin(&talk);
+	talk_handshake(&talk);
+	offer(&talk, 100000000);
+	while (talk_count(&talk) < 2000) {
+		size_t count = talk_count(&talk);
+
+		assert_in_range(count, 10, 8000);
+		peer_clear(&talk.peer);
+		talk_wait(&talk, 5 * MILLISECOND_NS);
+		for (size_t i = 0; i < count; i++) {
+			acked += 1000;
+			talk_send(&talk, ACK, 0, acked, 0);
+		}
+		talk_wait(&talk, 0);
+	}
+	/* All of that is acknowledged at once. */
+	acked += (int64_t)talk_count(&talk) * 1000;
+	talk_wait(&talk, 5 * MILLISECOND_NS);
+	peer_clear(&talk.peer);
+	talk_send(&talk, ACK, 0, acked, 0);
+	for (uint64_t due_ns = 0; due_ns <= talk.peer.now_ns;) {
+		assert_in_range(talk_count(&talk), 1, most);
+		total += talk_count(&talk);
+		peer_clear(&talk.peer);
+		due_ns = vnic_stack_advance(talk.peer.stack, talk.peer.now_ns);
+	}
+	assert_in_range(total + talk_count(&talk), 2000, 16000);
+	talk_end(&talk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -635,6 +677,7 @@ int main(void)
 		cmocka_unit_test(what_is_sent_again_is_not_markable),
 		cmocka_unit_test(timestamps_are_echoed),
 		cmocka_unit_test(it_starts_slowly),
+		cmocka_unit_test(it_gives_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -849,6 +849,25 @@ static void test_flood_does_not_starve_link_events(void **state)
 	close_probe(&probe);
 }
 
+static uint64_t always_due(struct vnic_worker *worker, uint64_t now_ns, void *user)
+{
+	note_start(worker, now_ns, user);
+	return now_ns;
+}
+
+/* Who always has more to do gets its packets and its end all the same. */
+static void test_timer_does_not_starve_others(void **state)
+{
+	struct vnic_handler handler = {.receive = ask_again, .timer = always_due};
+	struct probe probe;
+
+	(void)state;
+	open_probe(&probe, 1);
+	assert_int_equal(run_directed(&probe, &handler, flood, NULL), 0);
+	assert_true(probe.packets >= 20000);
+	close_probe(&probe);
+}
+
 static uint64_t send_many(struct vnic_worker *worker, uint64_t now_ns, void *user)
 {
 	uint8_t bytes[32] = {
@@ -971,6 +990,7 @@ int main(void)
 		cmocka_unit_test(test_interface_moved),
 		cmocka_unit_test(test_flood_does_not_starve_stop),
 		cmocka_unit_test(test_flood_does_not_starve_link_events),
+		cmocka_unit_test(test_timer_does_not_starve_others),
 		cmocka_unit_test(test_send_takes_any_number),
 		cmocka_unit_test(test_out_of_descriptors),
 	};

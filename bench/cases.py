@@ -275,6 +275,27 @@ def request_reply(protocol):
     return measure
 
 
+def beside_stream(lab, ends):
+    """request_reply("udp") to who sends us a stream as well, as fast as it can."""
+    settings = lab.settings
+    stream = settings.program("stream")
+    common = ["1", settings.congestion]
+    port = CHARGEN_PORT
+    if ends.b:
+        port = "5002"
+        lab.start(
+            [stream, "listen", "send", "0.0.0.0", port] + common, ends.b, settings.cpu_b
+        ).wait_ready()
+    a = lab.start(
+        [stream, "connect", "receive", ends.target, port] + common + window(settings),
+        ends.a,
+        settings.cpu_a,
+    )
+    numbers = request_reply("udp")(lab, ends)
+    del numbers["rate_cpu"]  # it would be that of the stream, nearly all of it
+    return {**numbers, "back": gbits(measured(a, settings))}
+
+
 def wrk(lab, ends, *options):
     """(1000 requests per second, microseconds of CPU for each)"""
     settings = lab.settings
@@ -425,6 +446,14 @@ CASES = (
         "latency",
         "TCP request and reply of 64 bytes",
         request_reply("tcp"),
+        ("veth", "vnic-host"),
+        1500,
+    ),
+    Case(
+        "beside-stream",
+        "latency",
+        "UDP request and reply of 64 bytes, beside a TCP stream from the same host",
+        beside_stream,
         ("veth", "vnic-host"),
         1500,
     ),

@@ -267,6 +267,8 @@ uint32_t vnic_checksum_add(uint32_t sum, const void *bytes, size_t length_bytes)
 
 uint32_t vn_checksum_copy(void *to, const void *from, size_t length_bytes)
 {
+	if (length_bytes == 0) /* then from may be NULL, which memcpy(3) may not be given */
+		return 0;
 #ifdef HAVE_AVX2
 	if (length_bytes >= VECTOR_COPY_LEAST_BYTES && avx2_supported())
 		return avx2_copy(to, from, length_bytes);

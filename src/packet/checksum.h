@@ -25,7 +25,7 @@ const struct vn_checksum_implementation *vn_checksum_implementations(size_t *cou
 
 /**
  * Copy bytes, and return their partial sum: memory is read once for both. The two blocks may stand
- * at any alignment, but must not overlap.
+ * at any alignment, but must not overlap; of no bytes either may be NULL.
  */
 uint32_t vn_checksum_copy(void *to, const void *from, size_t length_bytes);
 

@@ -531,10 +531,14 @@ static void sends(void **state)
 		bool ipv4 = k % 2 == 0;
 		size_t headers = ipv4 ? 28 : 48, most = ipv4 ? 65507 : 65527;
 		const char *source = ipv4 ? STACK4 : STACK6, *remote = remotes[k % 2];
-		uint64_t sent = 0;
+		struct vnic_datagram empty = {
+			.flow = {.remote_address = peer_address(remote), .remote_port = 7}};
+		uint64_t sent = 1;
 
 		peer_begin(&peer, VNIC_LAYER_IP, k < 2 ? NULL : plain);
 		inbox_open(&inbox, &peer, NULL, 5000, NULL, 0);
+		assert_int_equal(vnic_endpoint_send(inbox.endpoint, &empty, 1), 1);
+		inbox_assert_sent(&peer, 0, source, 5000, remote, 7, 0);
 		for (size_t length = 0; length <= 1500 - headers;
 		     length += length < 50 || length > 1400 ? 1 : 50) {
 			peer_clear(&peer);

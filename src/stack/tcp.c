@@ -25,7 +25,8 @@
  * Nothing is sent in the middle of a burst but what must not wait (duplicate ACKs, answers to what
  * is not acceptable): a connection that may have something to send is put into a list, and at the end
  * of the burst vn_tcp_flush() has each of them send what it may. So one ACK answers all that came in
- * a burst, and what a user wrote in several pieces goes out in one.
+ * a burst, and what a user wrote in several pieces goes out in one. All of them together send no more
+ * than BUDGET_BYTES before the next burst is taken in; who has more is next in turn then.
  *
  * A connection has one timer, which is set to the earliest of its deadlines. A deadline that moves
  * away (with each ACK that comes) leaves the timer as it is: it expires early, once, and is set anew.

@@ -356,6 +356,20 @@ static uint32_t super_bytes(const struct vnic_connection *connection, uint32_t m
 	return room - room % most;
 }
 
+/* Remember that positions are sent: those of `sent` again, else new ones. @return false: no memory */
+static bool note_flight(struct vnic_connection *connection, uint64_t position, uint32_t length,
+			struct vn_tcp_sent *sent)
+{
+	struct vnic_stack *stack = connection->stack;
+	struct vn_pool *pool = &stack->tcp->sent;
+
+	if (!sent)
+		return vn_tcp_flight_sent(&connection->flight, pool, position, position + length,
+					  stack->now_ns) == 0;
+	vn_tcp_flight_resent(&connection->flight, pool, sent, length, stack->now_ns);
+	return true;
+}
+
 /*
  * Read payload and send it. @return how much it was; 0: there was none, or the connection has ended.
  * For data that is sent again sent says which.
@@ -365,12 +379,10 @@ static uint32_t send_payload(struct vnic_connection *connection, uint64_t positi
 {
 	const struct vnic_connection_operations *operations = connection->operations;
 	struct vnic_stack *stack = connection->stack;
-	struct vn_pool *pool = &stack->tcp->sent;
 	struct segment segment = {.position = position, .flags = flags, .is_new = !sent};
 	struct vnic_tcp tcp = {0};
 	uint8_t *ip = take_buffer(connection, length_bytes);
 	size_t got = 0;
-	int code = 0;
 
 	tcp.options_bytes = build_options(connection, tcp.options);
 	if (operations && operations->read)
@@ -386,16 +398,8 @@ static uint32_t send_payload(struct vnic_connection *connection, uint64_t positi
 	if (got == 0)
 		return 0;
 	segment.payload_bytes = got < length_bytes ? (uint32_t)got : length_bytes;
-	if (sent)
-		vn_tcp_flight_resent(&connection->flight, pool, sent,
-				     segment.payload_bytes + !!(segment.flags & VNIC_TCP_FIN),
-				     stack->now_ns);
-	else
-		code = vn_tcp_flight_sent(&connection->flight, pool, position,
-					  position + segment.payload_bytes +
-						  !!(segment.flags & VNIC_TCP_FIN),
-					  stack->now_ns);
-	if (code < 0)
+	if (!note_flight(connection, position,
+			 segment.payload_bytes + !!(segment.flags & VNIC_TCP_FIN), sent))
 		return 0;
 	tcp.window = offer_window(connection);
 	send_segment(connection, &segment, &tcp, ip);
@@ -443,16 +447,7 @@ static void note_resent(struct vnic_connection *connection, uint32_t bytes, uint
 /* A FIN by itself is sent, for the first time or again. */
 static void send_fin(struct vnic_connection *connection, struct vn_tcp_sent *sent)
 {
-	struct vnic_stack *stack = connection->stack;
-	int code = 0;
-
-	if (sent)
-		vn_tcp_flight_resent(&connection->flight, &stack->tcp->sent, sent, 1,
-				     stack->now_ns);
-	else
-		code = vn_tcp_flight_sent(&connection->flight, &stack->tcp->sent, connection->end,
-					  connection->end + 1, stack->now_ns);
-	if (code == 0)
+	if (note_flight(connection, connection->end, 1, sent))
 		vn_tcp_send_bare(connection, connection->end, VNIC_TCP_FIN | VNIC_TCP_ACK);
 }
 

@@ -148,26 +148,30 @@ def iperf3(lab, ends):
     return numbers
 
 
-def stream_to_host(lab, ends):
-    """As iperf3(), with our own client, which measures: it asks discard and chargen."""
+def start_stream(lab, ends, own, other, port):
+    """Our own client, which measures. Its server is the host's service, or of our own as well."""
     settings = lab.settings
     stream = settings.program("stream")
     common = ["1", settings.congestion]
+    if ends.b:
+        lab.start(
+            [stream, "listen", other, "0.0.0.0", port] + common, ends.b, settings.cpu_b
+        ).wait_ready()
+    return lab.start(
+        [stream, "connect", own, ends.target, port] + common + window(settings),
+        ends.a,
+        settings.cpu_a,
+    )
+
+
+def stream_to_host(lab, ends):
+    """As iperf3(), with our own client: it asks discard and chargen."""
     numbers = {}
     for name, own, other, port in (
         ("there", "send", "receive", DISCARD_PORT),
         ("back", "receive", "send", CHARGEN_PORT),
     ):
-        if ends.b:
-            lab.start(
-                [stream, "listen", other, "0.0.0.0", port] + common, ends.b, settings.cpu_b
-            ).wait_ready()
-        a = lab.start(
-            [stream, "connect", own, ends.target, port] + common + window(settings),
-            ends.a,
-            settings.cpu_a,
-        )
-        done = measured(a, settings)
+        done = measured(start_stream(lab, ends, own, other, port), lab.settings)
         numbers[name] = gbits(done)
         numbers[name + "_cpu"] = cpu_per_gbyte(done)
     return numbers
@@ -277,23 +281,10 @@ def request_reply(protocol):
 
 def beside_stream(lab, ends):
     """request_reply("udp") to who sends us a stream as well, as fast as it can."""
-    settings = lab.settings
-    stream = settings.program("stream")
-    common = ["1", settings.congestion]
-    port = CHARGEN_PORT
-    if ends.b:
-        port = "5002"
-        lab.start(
-            [stream, "listen", "send", "0.0.0.0", port] + common, ends.b, settings.cpu_b
-        ).wait_ready()
-    a = lab.start(
-        [stream, "connect", "receive", ends.target, port] + common + window(settings),
-        ends.a,
-        settings.cpu_a,
-    )
+    stream = start_stream(lab, ends, "receive", "send", CHARGEN_PORT)
     numbers = request_reply("udp")(lab, ends)
     del numbers["rate_cpu"]  # it would be that of the stream, nearly all of it
-    return {**numbers, "back": gbits(measured(a, settings))}
+    return {**numbers, "back": gbits(measured(stream, lab.settings))}
 
 
 def wrk(lab, ends, *options):

@@ -265,7 +265,6 @@ int main(int argc, char **argv)
 	}
 	/* Each input makes a stack and frees it: giving its memory back each time takes most of it. */
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
-	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		signal(fatal[i], tell_and_end);
